@@ -1,0 +1,51 @@
+# Everything is reached from here; `make` alone lists it.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+WORKERS ?= auto
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo up test lint types bench soak lock clean
+
+help: ## list the targets
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+
+setup: $(STAMP) ## virtual environment with the pinned packages
+
+$(STAMP): requirements.lock pyproject.toml
+	$(PYTHON) -c 'import sys; sys.exit("Rapport needs Python 3.11 or later; say PYTHON=python3.11" if sys.version_info < (3, 11) else 0)'
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
+	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	@touch $@
+
+demo: setup ## 2,000 candidates through the whole path, on a temporary data folder
+	@$(BIN)/rapport demo
+
+up: setup ## serve on loopback until Ctrl-C
+	@exec $(BIN)/rapport up
+
+test: lint types ## everything that must hold, in under five minutes
+	$(BIN)/pytest -n $(WORKERS) --dist worksteal
+
+lint: setup
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/lint-imports
+
+types: setup
+	$(BIN)/mypy
+
+bench: setup ## speed of the ledger and the views, measured on this machine
+	$(BIN)/python -m tests.benchmarks
+
+soak: setup ## the long versions of the tests
+	RAPPORT_SOAK=1 $(BIN)/pytest -n $(WORKERS) --dist worksteal
+
+lock: setup ## pin the newest packages that fit pyproject.toml
+	$(BIN)/pip install --quiet uv
+	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --extra dev --generate-hashes --no-annotate --no-header --upgrade -o requirements.lock pyproject.toml
+
+clean: ## remove the virtual environment and caches
+	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .hypothesis *.egg-info
