@@ -1,0 +1,312 @@
+"""Candidate: one record of a person, as a stream of interactions."""
+
+from dataclasses import dataclass, replace
+from datetime import datetime
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from domain import errors
+from domain.consent import STATEMENT_TYPES, Standing, Statement
+from domain.event import Event, HexId, Label, Name, Personal, Text, UtcDatetime, catalogue
+from domain.policy import (
+    DEFAULT_PURPOSE,
+    MAX_CLOCK_AHEAD,
+    ActorKind,
+    Basis,
+    Channel,
+    OptOutMethod,
+    Right,
+    Seniority,
+)
+
+# ── ids ────────────────────────────────────────────────────────────────────────────────────────────
+
+KIND = "candidate"
+
+Identifier = Annotated[str, Field(min_length=3, max_length=500, pattern=r"^(email|phone|profile|ref):.+$")]
+"""A normalised identifier: `email:ada@example.com`, `phone:+44…`, `profile:…`, `ref:greenhouse:123`."""
+
+Jurisdiction = Annotated[str, Field(pattern=r"^[A-Z]{2}$", description="ISO 3166-1 alpha-2 country code")]
+Language = Annotated[str, Field(pattern=r"^[A-Za-z]{2,3}(-[A-Za-z0-9]{2,8})*$", description="BCP 47 tag")]
+WordingHash = Annotated[str, Field(pattern=r"^[0-9A-Za-z:_-]{8,128}$")]
+
+# ── events ─────────────────────────────────────────────────────────────────────────────────────────
+
+
+class CandidateEvent(Event):
+    """An event on a candidate. `identifiers` are those this event newly ties to the candidate."""
+
+    channel: Channel | None = None
+    identifiers: Personal[tuple[Identifier, ...]] = ()
+
+
+class _Profile(CandidateEvent):
+    first_name: Personal[Name | None] = None
+    last_name: Personal[Name | None] = None
+    headline: Personal[Name | None] = None
+    employer: Personal[Name | None] = None
+    location: Personal[Name | None] = None
+    skills: Personal[tuple[Name, ...]] = ()
+    seniority: Seniority | None = None
+    role_family: Personal[Name | None] = None
+    jurisdiction: Jurisdiction | None = None
+
+
+class Sourced(_Profile, type="sourced"):
+    """The person came to our attention; `source` says from where."""
+
+
+class ProfileCorrected(_Profile, type="profile_corrected"):
+    """Fields given replace the ones held (Art. 16 GDPR); fields absent stay."""
+
+
+class Tagged(CandidateEvent, type="tagged"):
+    """A tag was put on."""
+
+    tag: Personal[Name]
+
+
+class Untagged(CandidateEvent, type="untagged"):
+    """A tag was taken off."""
+
+    tag: Personal[Name]
+
+
+class _Contact(CandidateEvent):
+    message: Personal[Name | None] = None
+    campaign: Label | None = None
+
+
+class _Outreach(_Contact):
+    purpose: Label = DEFAULT_PURPOSE
+    template: Label | None = None
+
+
+class Emailed(_Outreach, type="emailed"):
+    """We wrote an email to the person."""
+
+    channel: Channel | None = Channel.EMAIL
+
+
+class Messaged(_Outreach, type="messaged"):
+    """We wrote to the person on a channel other than email."""
+
+    channel: Channel | None = Channel.LINKEDIN
+
+
+class _Delivery(_Contact):
+    machine: bool | None = None
+    url: Personal[Text | None] = None
+
+
+class Delivered(_Delivery, type="delivered"):
+    """The provider says that the message arrived."""
+
+
+class Opened(_Delivery, type="opened"):
+    """The message was opened; `machine` when the provider knows."""
+
+
+class Clicked(_Delivery, type="clicked"):
+    """A link in the message was followed."""
+
+
+class Bounced(_Contact, type="bounced"):
+    """The message did not arrive: for good (`hard`) or for now (`soft`)."""
+
+    kind: Literal["hard", "soft"]
+
+
+class Complained(_Contact, type="complained"):
+    """The person reported the message as spam; counts as an objection on that channel (Art. 21 GDPR)."""
+
+    channel: Channel | None = Channel.EMAIL
+
+
+class Replied(_Contact, type="replied"):
+    """The person answered."""
+
+    text: Personal[Text | None] = None
+
+
+class EventAttended(CandidateEvent, type="event_attended"):
+    """The person took part in an event of ours."""
+
+    event: Label
+
+
+class ConsentGiven(CandidateEvent, type="consent_given"):
+    """Consent with its evidence (Art. 7(1) GDPR). Without a channel it covers every channel."""
+
+    purpose: Label = DEFAULT_PURPOSE
+    notice_version: Label | None = None
+    wording_hash: WordingHash | None = None
+    method: Label | None = None
+    language: Language | None = None
+    expires_at: UtcDatetime | None = None
+
+
+class ConsentWithdrawn(CandidateEvent, type="consent_withdrawn"):
+    """Consent taken back (Art. 7(3) GDPR). Without a purpose or channel it takes back all."""
+
+    purpose: Label | None = None
+    notice_version: Label | None = None
+    wording_hash: WordingHash | None = None
+    method: Label | None = None
+    language: Language | None = None
+
+
+class OptedOut(CandidateEvent, type="opted_out"):
+    """Contact refused by the person. Without a purpose or channel it covers all."""
+
+    purpose: Label | None = None
+    method: OptOutMethod | None = None
+    right: Right = Right.OBJECTION
+
+
+class OptedIn(CandidateEvent, type="opted_in"):
+    """An opt-out taken back by the person; the basis that held before holds again."""
+
+    purpose: Label | None = None
+    method: Label | None = None
+    evidence: Personal[Text | None] = None
+
+
+class BasisRecorded(CandidateEvent, type="basis_recorded"):
+    """The lawful basis the controller rests on (Art. 6(1) GDPR); `lia` refers to the assessment."""
+
+    purpose: Label = DEFAULT_PURPOSE
+    basis: Basis
+    lia: Label | None = None
+
+
+class NoticeGiven(CandidateEvent, type="notice_given"):
+    """The person was told about the processing (Art. 13 or 14 GDPR)."""
+
+    article: Literal["13", "14"]
+    notice_version: Label | None = None
+
+
+class Merged(CandidateEvent, type="merged"):
+    """This record is the same person as `into`, which stands for both from now on."""
+
+    into: HexId
+
+
+class Unmerged(CandidateEvent, type="unmerged"):
+    """The merge into `into` was a mistake; both records stand for themselves again."""
+
+    into: HexId
+
+
+EVENTS = catalogue(
+    *(Sourced, ProfileCorrected, Tagged, Untagged, Emailed, Messaged, Delivered, Bounced, Complained, Opened),
+    *(Clicked, Replied, EventAttended, ConsentGiven, ConsentWithdrawn, OptedOut, OptedIn, BasisRecorded),
+    *(NoticeGiven, Merged, Unmerged),
+)  # fmt: skip
+
+INTENTIONS = (Emailed, Messaged)
+"""Contacts we make; refused at the door without standing. Everything else is a fact and is recorded."""
+
+# ── state and evolve ───────────────────────────────────────────────────────────────────────────────
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """What decisions rest on. Version 0: nothing is known of this id."""
+
+    id: str
+    version: int = 0
+    interactions: frozenset[str] = frozenset()
+    identifiers: frozenset[str] = frozenset()
+    statements: tuple[Statement, ...] = ()
+    merged_into: str | None = None
+    merged_seq: int | None = None
+
+
+def evolve(state: Candidate, event: CandidateEvent, version: int, seq: int) -> Candidate:
+    """The state after `event`, which the ledger holds at `seq` as this candidate's `version`."""
+    state = replace(state, version=version, identifiers=state.identifiers.union(event.identifiers))
+    if event.interaction is not None:
+        state = replace(state, interactions=state.interactions | {event.interaction})
+    if event.type in STATEMENT_TYPES:
+        state = replace(state, statements=(*state.statements, statement(state.id, event, seq)))
+    match event:
+        case Merged(into=survivor):
+            return replace(state, merged_into=survivor, merged_seq=seq)
+        case Unmerged():
+            return replace(state, merged_into=None, merged_seq=None)
+    return state
+
+
+def statement(candidate_id: str, event: CandidateEvent, seq: int) -> Statement:
+    """The part of `event` that bears on standing; see `domain.consent`."""
+    return Statement(
+        candidate_id=candidate_id,
+        seq=seq,
+        occurred_at=event.occurred_at,
+        type=event.type,
+        channel=event.channel,
+        purpose=getattr(event, "purpose", None),
+        basis=getattr(event, "basis", None),
+        expires_at=getattr(event, "expires_at", None),
+    )
+
+
+# ── decide ─────────────────────────────────────────────────────────────────────────────────────────
+
+
+def decide(
+    state: Candidate,
+    proposed: CandidateEvent,
+    *,
+    now: datetime,
+    survivor: Candidate | None = None,
+    standing: Standing | None = None,
+) -> tuple[CandidateEvent, ...]:
+    """The events that follow from `proposed`: itself, or none when its interaction is known already.
+
+    `survivor` is the state of the candidate a merge points at. `standing` is given for an intended contact
+    only; facts reported by others are recorded whatever the standing.
+
+    Raises OccurredInFuture, MergeRefused, OptInWithoutEvidence or NotContactable.
+    """
+    if proposed.interaction is not None and proposed.interaction in state.interactions:
+        return ()
+    if proposed.occurred_at > now + MAX_CLOCK_AHEAD:
+        raise errors.OccurredInFuture(
+            f"occurred_at {proposed.occurred_at.isoformat()} is more than 24 hours ahead of now; "
+            "correct the clock or the time"
+        )
+    match proposed:
+        case Merged():
+            _check_merge(state, proposed, survivor)
+        case Unmerged() if state.merged_into is None:
+            raise errors.MergeRefused("this candidate is not merged into another; there is nothing to undo")
+        case OptedIn() if proposed.actor_kind != ActorKind.CANDIDATE and not proposed.evidence:
+            raise errors.OptInWithoutEvidence(
+                "an opt-in on a person's behalf needs data.evidence; "
+                "if the person did it, say so with actor candidate:…"
+            )
+        case Emailed() | Messaged() if standing is not None and not standing.contactable:
+            because = "" if standing.because_seq is None else f" (event {standing.because_seq})"
+            raise errors.NotContactable(
+                f"not contactable on {proposed.channel} for {proposed.purpose}: {standing.status}{because}"
+            )
+    return (proposed,)
+
+
+def _check_merge(state: Candidate, proposed: Merged, survivor: Candidate | None) -> None:
+    if proposed.into == state.id:
+        raise errors.MergeRefused("a candidate cannot be merged into itself")
+    if state.version == 0:
+        raise errors.MergeRefused("the duplicate is not known")
+    if state.merged_into is not None:
+        raise errors.MergeRefused(f"already merged into {state.merged_into}; unmerge it first")
+    if survivor is None or survivor.version == 0:
+        raise errors.MergeRefused("the candidate to merge into is not known")
+    if survivor.merged_into is not None:
+        raise errors.MergeRefused(
+            f"the candidate to merge into was merged away; merge into {survivor.merged_into}"
+        )

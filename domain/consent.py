@@ -1,0 +1,124 @@
+"""May this person be contacted, on this channel, for this purpose, at this time, and why.
+
+A person may hold several records (merges). Each statement belongs to the record it was made on. The rule,
+per channel and purpose ("cell"), over the statements in force at the time asked about:
+
+1. An opt-out (or a spam complaint) holds until a later opt-in that covers the cell (Art. 21(3) GDPR).
+2. Otherwise a withdrawal of consent holds until a later consent (Art. 7(3)); another basis does not revive
+   what the person withdrew (EDPB Guidelines 05/2020, points 121-123).
+3. Otherwise an unexpired consent permits (Art. 6(1)(a)).
+4. Otherwise a recorded basis permits, unless one of them says that consent is needed (Art. 6(1)(b)-(f)).
+5. Otherwise there is no basis, and the answer is no.
+
+A permission reaches another record of the same person only when it was recorded after the two were merged:
+that makes the state after a merge the most restrictive of the two, and later acts of the person count for
+the whole. `projections/gdpr_audit/view.sql` states the same rule in SQL; a property test holds them together.
+"""
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+
+from domain.policy import Basis, Channel
+
+RESTRICTIONS = frozenset({"opted_out", "complained"})
+STATEMENT_TYPES = RESTRICTIONS | {"opted_in", "consent_given", "consent_withdrawn", "basis_recorded"}
+
+
+class Status(StrEnum):
+    """The state of one cell; the words for bases are `Basis`."""
+
+    OPTED_OUT = "opted_out"
+    WITHDRAWN = "withdrawn"
+    CONSENT = "consent"
+    CONSENT_MISSING = "consent_missing"
+    EXPIRED = "expired"
+    NO_BASIS = "no_basis"
+
+
+@dataclass(frozen=True, slots=True)
+class Statement:
+    """One event that bears on standing. `channel` or `purpose` absent means all of them."""
+
+    candidate_id: str
+    seq: int
+    occurred_at: datetime
+    type: str
+    channel: Channel | None = None
+    purpose: str | None = None
+    basis: Basis | None = None
+    expires_at: datetime | None = None
+
+    @property
+    def order(self) -> tuple[datetime, int]:
+        """When it happened; the ledger's order settles a tie."""
+        return (self.occurred_at, self.seq)
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """The answer: yes or no, the state it rests on, and the ledger position that decides it."""
+
+    contactable: bool
+    status: str
+    because_seq: int | None
+
+
+JoinSeq = Callable[[str, str], int]
+"""Ledger position at which two records became one person; asked only about records of one person."""
+
+
+def no_merges(_a: str, _b: str) -> int:
+    """`JoinSeq` for a person with a single record."""
+    raise LookupError("two records, but no merge that joins them")
+
+
+def standing(
+    statements: Iterable[Statement],
+    channel: Channel | None,
+    purpose: str,
+    at: datetime,
+    joined: JoinSeq = no_merges,
+) -> Standing:
+    """The standing of one cell as of `at`. `channel=None` asks about any channel nobody has named."""
+    held = [
+        s
+        for s in statements
+        if s.occurred_at <= at and s.channel in (None, channel) and s.purpose in (None, purpose)
+    ]
+
+    def unanswered(types: Iterable[str], by: set[str]) -> list[Statement]:
+        answers = [s for s in held if s.type in by]
+        return [s for s in held if s.type in types and not any(_answers(a, s, joined) for a in answers)]
+
+    if out := unanswered(RESTRICTIONS, by={"opted_in"}):
+        return Standing(False, Status.OPTED_OUT, _latest(out).seq)
+    if withdrawn := unanswered(["consent_withdrawn"], by={"consent_given"}):
+        return Standing(False, Status.WITHDRAWN, _latest(withdrawn).seq)
+    given = unanswered(["consent_given"], by={"consent_given", "consent_withdrawn"})
+    if valid := [s for s in given if s.expires_at is None or s.expires_at > at]:
+        return Standing(True, Status.CONSENT, _latest(valid).seq)
+    bases = unanswered(["basis_recorded"], by={"basis_recorded"})
+    if bases and not any(s.basis == Basis.CONSENT for s in bases):
+        return Standing(True, str(_latest(bases).basis), _latest(bases).seq)
+    if given:
+        return Standing(False, Status.EXPIRED, _latest(given).seq)
+    if bases:
+        return Standing(
+            False, Status.CONSENT_MISSING, _latest(s for s in bases if s.basis == Basis.CONSENT).seq
+        )
+    return Standing(False, Status.NO_BASIS, None)
+
+
+def _answers(later: Statement, earlier: Statement, joined: JoinSeq) -> bool:
+    """Whether `later` takes the place of `earlier`: it comes after it, on the same person."""
+    if later.order <= earlier.order:
+        return False
+    if later.candidate_id == earlier.candidate_id:
+        return True
+    return later.seq > joined(later.candidate_id, earlier.candidate_id)
+
+
+def _latest(statements: Iterable[Statement]) -> Statement:
+    return max(statements, key=lambda s: s.order)

@@ -1,0 +1,105 @@
+"""What every event has, and how an event says which of its fields are about a person.
+
+An event class has a stable `type` and schema version `v`, given as class keywords; the stored form
+never depends on a Python name. A field declared `Personal[...]` is encrypted at rest with the key of
+its aggregate; marking the field is all an author does. Anything else is stored in the clear and must be
+a closed enumeration, an id, a time, or a `Label`.
+"""
+
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from functools import cache
+from typing import Annotated, Any, ClassVar, TypeVar
+
+from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field
+
+from domain.policy import ActorKind
+
+_T = TypeVar("_T")
+
+
+class _Personal:
+    """Marker in a field's metadata."""
+
+
+PERSONAL = _Personal()
+Personal = Annotated[_T, PERSONAL]
+
+MAX_TEXT_CHARS = 20_000
+Text = Annotated[str, Field(min_length=1, max_length=MAX_TEXT_CHARS)]
+Name = Annotated[str, Field(min_length=1, max_length=300)]
+
+
+def _no_address(value: str) -> str:
+    if "@" in value:
+        raise ValueError("is stored unencrypted and must not hold an address ('@')")
+    return value
+
+
+Label = Annotated[
+    str,
+    Field(min_length=1, max_length=100, pattern=r"^[^\x00-\x1f\x7f]+$"),
+    AfterValidator(_no_address),
+]
+"""A name the controller chose (campaign, purpose, source); stored in the clear, so never about a person."""
+
+HexId = Annotated[str, Field(pattern=r"^[0-9a-f]{32}$")]
+"""A candidate's or pool's random id: 32 hexadecimal digits, no meaning."""
+
+UtcDatetime = Annotated[AwareDatetime, AfterValidator(lambda t: t.astimezone(UTC))]
+"""A time with a zone, held in UTC; a time without one is refused."""
+
+
+class Event(BaseModel):
+    """Something that happened. Immutable; equal when every field is."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", ser_json_timedelta="iso8601")
+
+    type: ClassVar[str]
+    v: ClassVar[int]
+
+    occurred_at: UtcDatetime
+    actor_kind: ActorKind = ActorKind.SYSTEM
+    actor: Personal[Name]
+    source: Label | None = None
+    correlation: HexId | None = None
+    interaction: Personal[Name] | None = None
+    """The caller's id of the interaction; the same id is recorded once."""
+
+    def __init_subclass__(cls, *, type: str | None = None, v: int = 1, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        if type is not None:
+            cls.type, cls.v = type, v
+
+
+@cache
+def personal_fields(event: type[Event]) -> frozenset[str]:
+    """Names of the fields declared `Personal[...]`, optional ones included."""
+    return frozenset(name for name, f in event.model_fields.items() if _is_personal(f.annotation, f.metadata))
+
+
+def _is_personal(annotation: Any, metadata: list[Any]) -> bool:
+    if PERSONAL in metadata:
+        return True
+    arguments = (*getattr(annotation, "__metadata__", ()), *getattr(annotation, "__args__", ()))
+    return any(a is PERSONAL or _is_personal(a, []) for a in arguments)
+
+
+Catalogue = Mapping[str, type[Event]]
+"""Event classes by their stable type."""
+
+
+def catalogue(*classes: type[Event]) -> Catalogue:
+    """The table of `classes` by type.
+
+    Raises ValueError when two share a type.
+    """
+    table = {c.type: c for c in classes}
+    if len(table) != len(classes):
+        raise ValueError("two event classes share a type")
+    return table
+
+
+def utc_now() -> datetime:
+    """The clock, with its zone. The only clock in the domain; commands take the time as a value."""
+    return datetime.now(UTC)

@@ -1,0 +1,110 @@
+"""Every weight, limit and enumeration that is a decision rather than a fact, in one place."""
+
+from dataclasses import dataclass, field
+from datetime import timedelta
+from enum import StrEnum
+
+MAX_CLOCK_AHEAD = timedelta(hours=24)
+"""`occurred_at` further ahead of the node's clock than this is refused."""
+
+MACHINE_OPEN_WITHIN_S = 2.0
+"""An open or click that follows its sending within this many seconds was a machine's prefetch."""
+
+DEFAULT_PURPOSE = "recruiting"
+OPEN_TRACKING = "open_tracking"
+"""Opens are measured only with a basis of their own (CNIL deliberation 2026-042)."""
+
+APPEND_ATTEMPTS = 5
+"""How often a command is decided again after losing a race for its aggregate."""
+
+
+class Channel(StrEnum):
+    """Ways to reach a person. Closed, so that it may stand outside the encrypted block."""
+
+    EMAIL = "email"
+    PHONE = "phone"
+    SMS = "sms"
+    WHATSAPP = "whatsapp"
+    LINKEDIN = "linkedin"
+    POST = "post"
+    IN_PERSON = "in_person"
+    WEB = "web"
+
+
+class Seniority(StrEnum):
+    """Career levels; spellings in `SENIORITY_ALIASES` are read as these."""
+
+    INTERN = "intern"
+    JUNIOR = "junior"
+    MID = "mid"
+    SENIOR = "senior"
+    LEAD = "lead"
+    PRINCIPAL = "principal"
+    MANAGER = "manager"
+    DIRECTOR = "director"
+    EXECUTIVE = "executive"
+
+
+class Basis(StrEnum):
+    """Lawful bases of Art. 6(1) GDPR, in W3C DPV's words."""
+
+    CONSENT = "consent"
+    CONTRACT = "contract"
+    LEGAL_OBLIGATION = "legal_obligation"
+    VITAL_INTEREST = "vital_interest"
+    PUBLIC_TASK = "public_task"
+    LEGITIMATE_INTEREST = "legitimate_interest"
+
+
+class Right(StrEnum):
+    """The right a person used: withdrawal of consent (Art. 7(3)) or objection (Art. 21)."""
+
+    WITHDRAWAL = "art_7_3"
+    OBJECTION = "art_21"
+
+
+class OptOutMethod(StrEnum):
+    """How an opt-out reached us."""
+
+    ONE_CLICK = "one_click"
+    LINK = "link"
+    REPLY = "reply"
+    COMPLAINT = "complaint"
+    PHONE = "phone"
+    ATS = "ats"
+    RECRUITER = "recruiter"
+
+
+class ActorKind(StrEnum):
+    """Who acted, as far as it may stand in the clear; the full actor is encrypted."""
+
+    CANDIDATE = "candidate"
+    USER = "user"
+    SERVICE = "service"
+    SYSTEM = "system"
+
+
+@dataclass(frozen=True)
+class EngagementModel:
+    """Weights per counted event and how they fade.
+
+    Raw score at T = sum of weight_points * 2^(-(T - t) / half_life_days); the score is
+    100 * (1 - e^(-raw / saturation_points)), between -inf and 100, shown clamped at 0.
+    """
+
+    version: str = "v1"
+    half_life_days: float = 60.0
+    saturation_points: float = 10.0
+    weight_points: dict[str, float] = field(
+        default_factory=lambda: {
+            "replied": 10.0,
+            "event_attended": 8.0,
+            "clicked": 3.0,
+            "opened": 1.0,
+            "bounced": -2.0,
+            "complained": -20.0,
+        }
+    )
+
+
+ENGAGEMENT_MODEL = EngagementModel()
