@@ -1,8 +1,8 @@
 """Pool rules: which candidates belong, as data.
 
 A rule is three lists of predicates: `all` must hold, at least one of `any` must hold (when there are any),
-none of `none` may. The membership view joins a rule's predicates with facts as rows, so no rule is ever turned
-into SQL text.
+none of `none` may. The membership view joins a rule's predicates with facts as rows, so no rule is ever
+turned into SQL text.
 
     {"all": [{"tag": "python"}, {"contactable": {"channel": "email"}}], "none": [{"seniority": "intern"}]}
 """
