@@ -284,6 +284,8 @@ def decide(
             _check_merge(state, proposed, survivor)
         case Unmerged() if state.merged_into is None:
             raise errors.MergeRefused("this candidate is not merged into another; there is nothing to undo")
+        case Unmerged() if state.merged_into != proposed.into:
+            raise errors.MergeRefused(f"this candidate is merged into {state.merged_into}, not into the one named")
         case OptedIn() if proposed.actor_kind != ActorKind.CANDIDATE and not proposed.evidence:
             raise errors.OptInWithoutEvidence(
                 "an opt-in on a person's behalf needs data.evidence; "
@@ -307,6 +309,4 @@ def _check_merge(state: Candidate, proposed: Merged, survivor: Candidate | None)
     if survivor is None or survivor.version == 0:
         raise errors.MergeRefused("the candidate to merge into is not known")
     if survivor.merged_into is not None:
-        raise errors.MergeRefused(
-            f"the candidate to merge into was merged away; merge into {survivor.merged_into}"
-        )
+        raise errors.MergeRefused(f"the candidate to merge into was merged away; merge into {survivor.merged_into}")

@@ -83,9 +83,7 @@ def standing(
 ) -> Standing:
     """The standing of one cell as of `at`. `channel=None` asks about any channel nobody has named."""
     held = [
-        s
-        for s in statements
-        if s.occurred_at <= at and s.channel in (None, channel) and s.purpose in (None, purpose)
+        s for s in statements if s.occurred_at <= at and s.channel in (None, channel) and s.purpose in (None, purpose)
     ]
 
     def unanswered(types: Iterable[str], by: set[str]) -> list[Statement]:
@@ -105,9 +103,7 @@ def standing(
     if given:
         return Standing(False, Status.EXPIRED, _latest(given).seq)
     if bases:
-        return Standing(
-            False, Status.CONSENT_MISSING, _latest(s for s in bases if s.basis == Basis.CONSENT).seq
-        )
+        return Standing(False, Status.CONSENT_MISSING, _latest(s for s in bases if s.basis == Basis.CONSENT).seq)
     return Standing(False, Status.NO_BASIS, None)
 
 

@@ -7,9 +7,10 @@ a closed enumeration, an id, a time, or a `Label`.
 """
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cache
-from typing import Annotated, Any, ClassVar, TypeVar
+from typing import Annotated, Any, ClassVar, Generic, TypeVar
 
 from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field
 
@@ -85,12 +86,11 @@ def _is_personal(annotation: Any, metadata: list[Any]) -> bool:
     return any(a is PERSONAL or _is_personal(a, []) for a in arguments)
 
 
-Catalogue = Mapping[str, type[Event]]
-"""Event classes by their stable type."""
+_E = TypeVar("_E", bound=Event)
 
 
-def catalogue(*classes: type[Event]) -> Catalogue:
-    """The table of `classes` by type.
+def catalogue(*classes: type[_E]) -> Mapping[str, type[_E]]:
+    """The table of event classes by their stable type.
 
     Raises ValueError when two share a type.
     """
@@ -98,6 +98,17 @@ def catalogue(*classes: type[Event]) -> Catalogue:
     if len(table) != len(classes):
         raise ValueError("two event classes share a type")
     return table
+
+
+@dataclass(frozen=True, slots=True)
+class Recorded(Generic[_E]):
+    """An event as the ledger holds it: `version` in its aggregate, `seq` in the ledger, and when it was taken."""
+
+    id: str
+    version: int
+    seq: int
+    recorded_at: datetime
+    event: _E
 
 
 def utc_now() -> datetime:

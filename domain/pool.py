@@ -94,9 +94,7 @@ def decide(state: Pool, proposed: PoolEvent) -> tuple[PoolEvent, ...]:
         return ()
     match proposed:
         case Created() if state.version > 0:
-            raise errors.PoolRefused(
-                "a pool of this name exists already; choose another name or change its rule"
-            )
+            raise errors.PoolRefused("a pool of this name exists already; choose another name or change its rule")
         case Created():
             return (proposed,)
         case _ if state.version == 0:

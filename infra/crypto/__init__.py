@@ -1,0 +1,1 @@
+"""Keys, sealing and claims: what keeps personal data closed."""

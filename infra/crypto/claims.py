@@ -1,0 +1,54 @@
+"""Claims: which candidate or pool an identifier points at, without the identifier.
+
+A claim is stored under HMAC-SHA256(pepper, identifier); the value is the 32-digit id. It is only ever created,
+never overwritten, so two concurrent sourcings of one address end as one candidate.
+"""
+
+import hmac
+from collections.abc import Iterable
+from hashlib import sha256
+from threading import Lock
+
+from infra.crypto.keyring import KeyBucket
+
+CACHE_ENTRIES = 200_000
+
+
+class Claims:
+    """Identifiers to ids. Safe to share between threads; claims made elsewhere are seen at once."""
+
+    def __init__(self, bucket: KeyBucket, pepper: bytes) -> None:
+        self._bucket = bucket
+        self._pepper = pepper
+        self._known: dict[str, str] = {}
+        self._lock = Lock()
+
+    def resolve(self, identifiers: Iterable[str]) -> dict[str, str]:
+        """The ids behind those identifiers that are claimed."""
+        hashes = {i: self._hash(i) for i in identifiers}
+        with self._lock:
+            found = {h: self._known[h] for h in hashes.values() if h in self._known}
+        if missing := [h for h in hashes.values() if h not in found]:
+            fetched = {h: value.decode() for h, value in self._bucket.get_many(missing).items()}
+            self._remember(fetched)
+            found |= fetched
+        return {i: found[h] for i, h in hashes.items() if h in found}
+
+    def claim(self, wanted: dict[str, str]) -> dict[str, str]:
+        """Claims each identifier for its id. Returns who holds each of them now: others may have been first."""
+        if not wanted:
+            return {}
+        hashes = {i: self._hash(i) for i in wanted}
+        created = self._bucket.create_many({hashes[i]: wanted[i].encode() for i in wanted})
+        self._remember({hashes[i]: wanted[i] for i in wanted if created[hashes[i]]})
+        lost = [i for i in wanted if not created[hashes[i]]]
+        return {i: wanted[i] for i in wanted if i not in lost} | self.resolve(lost)
+
+    def _hash(self, identifier: str) -> str:
+        return hmac.new(self._pepper, identifier.encode("utf-8", "surrogatepass"), sha256).hexdigest()
+
+    def _remember(self, held: dict[str, str]) -> None:
+        with self._lock:
+            if len(self._known) > CACHE_ENTRIES:
+                self._known.clear()
+            self._known.update(held)

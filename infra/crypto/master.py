@@ -1,0 +1,86 @@
+"""The master key: a small port, so that a KMS can take the place of the default key in a file."""
+
+import base64
+import binascii
+import hashlib
+import os
+from pathlib import Path
+from typing import Protocol
+
+from infra.crypto import sealing
+
+
+class MasterKeyError(Exception):
+    """There is no usable master key; the message says which one is needed."""
+
+
+class MasterKey(Protocol):
+    """Wraps and unwraps the keys of aggregates. `key_id` names it without revealing it."""
+
+    @property
+    def key_id(self) -> str:
+        """Eight bytes in hexadecimal."""
+
+    def wrap(self, key: bytes, context: bytes) -> bytes:
+        """`key`, sealed for storage and bound to `context`."""
+
+    def unwrap(self, wrapped: bytes, context: bytes) -> bytes:
+        """The key.
+
+        Raises MasterKeyError when another master key wrapped it, SealBrokenError when it was altered.
+        """
+
+
+class LocalMasterKey:
+    """A 256-bit key held in this process."""
+
+    def __init__(self, key: bytes) -> None:
+        if len(key) != sealing.KEY_BYTES:
+            raise MasterKeyError("a master key has 32 bytes, written as base64 or 64 hexadecimal digits")
+        self._key = key
+        self._id = hashlib.sha256(b"rapport master key id" + key).digest()[:8]
+
+    @property
+    def key_id(self) -> str:
+        """Eight bytes in hexadecimal, derived from the key one way."""
+        return self._id.hex()
+
+    def wrap(self, key: bytes, context: bytes) -> bytes:
+        """`key id (8) | sealed key`."""
+        return self._id + sealing.seal(self._key, key, context)
+
+    def unwrap(self, wrapped: bytes, context: bytes) -> bytes:
+        """The key; see `MasterKey.unwrap`."""
+        if wrapped[:8] != self._id:
+            raise MasterKeyError(
+                f"master key {wrapped[:8].hex()} is needed, {self.key_id} is set; "
+                "put the right one into RAPPORT_MASTER_KEY or the data folder's master.key"
+            )
+        return sealing.unseal(self._key, wrapped[8:], context)
+
+
+def local_master_key(configured: str | None, path: Path) -> LocalMasterKey:
+    """The key in `configured` (base64 or hex), else the one in the file at `path`, created on first use.
+
+    The file has mode 0600. Raises MasterKeyError when either cannot be read as a key.
+    """
+    if configured:
+        return LocalMasterKey(_decode(configured))
+    try:
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    except FileExistsError:
+        return LocalMasterKey(_decode(path.read_text("ascii")))
+    with os.fdopen(descriptor, "wb") as file:
+        key = sealing.new_key()
+        file.write(base64.b64encode(key) + b"\n")
+        file.flush()
+        os.fsync(file.fileno())
+    return LocalMasterKey(key)
+
+
+def _decode(text: str) -> bytes:
+    text = text.strip()
+    try:
+        return bytes.fromhex(text) if len(text) == 64 else base64.b64decode(text, validate=True)
+    except (ValueError, binascii.Error):
+        raise MasterKeyError("the master key is neither base64 nor hexadecimal") from None
