@@ -1,0 +1,1 @@
+"""The ways in: the node that holds everything together, HTTP and the command line."""

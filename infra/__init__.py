@@ -1,0 +1,1 @@
+"""What drives the outside: the ledger on JetStream, DuckDB, keys, the embedded server."""

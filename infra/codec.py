@@ -26,11 +26,11 @@ class KeyDestroyedError(Exception):
 
 
 class Opened(NamedTuple):
-    """An event's fields as stored: those in the clear, and the personal ones (None without a key)."""
+    """An event's fields as stored: those in the clear, and the personal ones as JSON (None without a key)."""
 
     v: int
     clear: dict[str, Any]
-    personal: dict[str, Any] | None
+    personal: bytes | None
 
 
 def aggregate_id(kind: str, hex_id: str) -> str:
@@ -68,7 +68,7 @@ def open_state(name: str, version: int, type_: str, state: dict[str, Any], key: 
     if key is None:
         return Opened(v, clear, None)
     plain = sealing.unseal(key, base64.b64decode(sealed), _context(name, version, type_, v))
-    return Opened(v, clear, orjson.loads(plain))
+    return Opened(v, clear, plain)
 
 
 def event_class(kind: str, type_: str) -> type[Event]:
@@ -89,7 +89,7 @@ def decode(name: str, version: int, type_: str, state: dict[str, Any], key: byte
     opened = open_state(name, version, type_, state, key)
     if opened.personal is None:
         raise KeyDestroyedError(f"the key of {name} was destroyed")
-    return cls.model_validate(upcast(kind, type_, opened.v, cls.v, {**opened.clear, **opened.personal}))
+    return cls.model_validate(upcast(kind, type_, opened.v, cls.v, {**opened.clear, **orjson.loads(opened.personal)}))
 
 
 def _context(name: str, version: int, type_: str, v: int) -> bytes:

@@ -1,0 +1,5 @@
+"""The `rapport` command."""
+
+from api.cli.main import main
+
+__all__ = ["main"]

@@ -1,0 +1,174 @@
+"""How a command reaches the node of its data folder: the running one, else one of its own for as long as it needs."""
+
+import errno
+import json
+import socket
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import datetime
+from typing import Any
+
+import httpx
+import uvicorn
+
+from api.http import create_app
+from api.node import Node, NodeError
+from infra.settings import Settings
+
+TIMEOUT_S = 600.0
+START_S = 30.0
+
+
+class RequestRefused(Exception):
+    """The node refused; the message is its sentence."""
+
+
+class Client:
+    """The HTTP API, for commands. Reads see everything the ledger held when they were sent."""
+
+    def __init__(self, http: httpx.Client) -> None:
+        self._http = http
+
+    def get(self, path: str, **params: Any) -> Any:
+        """A read, after the views have caught up. Raises RequestRefused."""
+        return self._send("GET", path, params=self._params(params) | {"min_seq": self.last_seq()})
+
+    def send(self, method: str, path: str, json: Any = None, **params: Any) -> Any:
+        """A write, or a read of what needs no views. Raises RequestRefused."""
+        return self._send(method, path, json=json, params=self._params(params))
+
+    def ndjson(self, documents: list[bytes], *, history: bool) -> dict[str, Any]:
+        """Records `documents`; the summary with an outcome for each. Raises RequestRefused."""
+        answer: dict[str, Any] = self._send(
+            "POST",
+            "/v1/interactions",
+            params={"history": history},
+            content=b"\n".join(documents),
+            headers={"Content-Type": "application/x-ndjson"},
+        )
+        return answer
+
+    def arrow(self, query: str) -> bytes:
+        """The answer to a SELECT as an Arrow stream. Raises RequestRefused."""
+        response = self._request(
+            "POST",
+            "/v1/sql",
+            params={"min_seq": self.last_seq()},
+            json={"query": query},
+            headers={"Accept": "application/vnd.apache.arrow.stream"},
+        )
+        return response.content
+
+    def last_seq(self) -> int:
+        """The ledger's last position."""
+        seq: int = self._send("GET", "/v1/status")["ledger"]["last_seq"]
+        return seq
+
+    def wait_for_views(self, progress: Any = None) -> None:
+        """Returns when the views hold what the ledger holds now; calls `progress(done, total)` meanwhile."""
+        target = self.last_seq()
+        while True:
+            status = self._send("GET", "/v1/status")
+            if not status["ready"]:
+                raise RequestRefused(f"the node is not ready: {'; '.join(status['reasons'])}")
+            done = status["views"]["checkpoint"]
+            if progress is not None:
+                progress(done, target)
+            if done >= target:
+                return
+            time.sleep(0.1)
+
+    def _send(self, method: str, path: str, **options: Any) -> Any:
+        return self._request(method, path, **options).json()
+
+    def _request(self, method: str, path: str, **options: Any) -> httpx.Response:
+        try:
+            response = self._http.request(method, path, **options)
+        except httpx.TransportError as error:
+            raise RequestRefused(
+                f"the node stopped answering ({type(error).__name__}); run the command again"
+            ) from None
+        if response.is_success:
+            return response
+        try:
+            detail = response.json()["detail"]
+        except (ValueError, KeyError):
+            detail = f"the node answered {response.status_code}"
+        raise RequestRefused(detail)
+
+    @staticmethod
+    def _params(params: dict[str, Any]) -> dict[str, Any]:
+        return {k: v.isoformat() if isinstance(v, datetime) else v for k, v in params.items() if v is not None}
+
+
+@contextmanager
+def connect(settings: Settings) -> Iterator[Client]:
+    """The client of the node that serves `settings.data`; starts one when none runs."""
+    if url := _running(settings):
+        with httpx.Client(base_url=url, timeout=TIMEOUT_S) as http:
+            yield Client(http)
+        return
+    own = settings.model_copy(update={"host": "127.0.0.1", "port": 0})
+    with Node(own) as node, served(node) as url, httpx.Client(base_url=url, timeout=TIMEOUT_S) as http:
+        yield Client(http)
+
+
+@contextmanager
+def served(node: Node) -> Iterator[str]:
+    """The URL at which `node` answers, served on a thread of this process."""
+    listener = bind(node.settings)
+    server = uvicorn.Server(server_config(node))
+    thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]}, name="rapport-http")
+    thread.start()
+    url = address(listener)
+    withdraw = node.announce(url)
+    try:
+        deadline = time.monotonic() + START_S
+        while not server.started:
+            if time.monotonic() > deadline or not thread.is_alive():
+                raise NodeError("the HTTP server did not start; see the log for the reason")
+            time.sleep(0.005)
+        yield url
+    finally:
+        withdraw()
+        server.should_exit = True
+        thread.join()
+        listener.close()
+
+
+def server_config(node: Node) -> uvicorn.Config:
+    """How every node serves: no access log, for paths hold identifiers of people."""
+    return uvicorn.Config(create_app(node), log_level="warning", access_log=False, timeout_graceful_shutdown=10)
+
+
+def bind(settings: Settings) -> socket.socket:
+    """A listening socket at the address in `settings`. Raises NodeError when the port is taken."""
+    family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
+    listener = socket.socket(family, socket.SOCK_STREAM)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listener.bind((settings.host, settings.port))
+    except OSError as error:
+        listener.close()
+        reason = "is in use" if error.errno == errno.EADDRINUSE else f"cannot be used: {error.strerror}"
+        raise NodeError(f"port {settings.port} on {settings.host} {reason}; choose another with --port") from None
+    return listener
+
+
+def address(listener: socket.socket) -> str:
+    """The URL of a bound socket."""
+    host, port = listener.getsockname()[:2]
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+
+
+def _running(settings: Settings) -> str | None:
+    """Where a running node of this folder answers, if there is one."""
+    try:
+        note = json.loads(settings.node_file.read_text("utf-8"))
+        url: str = note["url"]
+        answer = httpx.get(f"{url}/healthz", timeout=5.0).raise_for_status().json()
+    except (OSError, ValueError, KeyError, httpx.HTTPError):
+        return None
+    return url if answer.get("instance") == note.get("instance") else None

@@ -1,0 +1,85 @@
+"""`rapport consent`: replay a trail, ask whether somebody may be contacted."""
+
+from typing import Annotated, Any
+from urllib.parse import quote
+
+import typer
+
+from api.cli import output
+from api.cli.client import connect
+from api.cli.parameters import JSON, AsOf, KnownAt, Ref
+from domain.policy import DEFAULT_PURPOSE, Channel
+
+app = typer.Typer(no_args_is_help=True, help="Consent trails, from the ledger itself.")
+
+
+@app.command()
+def trail(context: typer.Context, ref: Ref, as_of: AsOf = None, known_at: KnownAt = None, json: JSON = False) -> None:
+    """Every event that bears on consent, and the standing it led to."""
+    with connect(context.obj) as client:
+        found = client.get(f"/v1/compliance/candidates/{quote(ref, safe='')}/trail", as_of=as_of, known_at=known_at)
+    if json:
+        output.as_json(found)
+    else:
+        show_trail(found)
+
+
+def show_trail(found: dict[str, Any]) -> None:
+    """The trail as two tables: what happened, and where it led."""
+    known = f", known at {output.moment(found['known_at'])}" if found["known_at"] else ""
+    title = f"Consent trail of {found['candidate']}, as of {output.moment(found['as_of'])}{known} (UTC)"
+    output.table(
+        title,
+        ["seq", "happened", "recorded", "event", "channel", "actor", "evidence", "state after"],
+        (
+            [
+                str(e["seq"]),
+                e["occurred_at"],
+                e["recorded_at"],
+                e["type"],
+                e["channel"] or "",
+                e["actor"],
+                ", ".join(f"{k}={v}" for k, v in e["data"].items()),
+                _cells(e["state"]),
+            ]
+            for e in found["events"]
+        ),
+    )
+    output.table(
+        "Standing",
+        ["channel", "purpose", "contactable", "because", "event"],
+        (
+            [s["channel"], s["purpose"], s["contactable"], s["status"], str(s["because_seq"] or "")]
+            for s in found["standing"]
+        ),
+    )
+
+
+def _cells(state: list[dict[str, Any]]) -> str:
+    return "\n".join(f"{s['channel']}/{s['purpose']}: {s['status']}" for s in state)
+
+
+@app.command()
+def check(
+    context: typer.Context,
+    ref: Ref,
+    channel: Annotated[Channel, typer.Option(help="How the person would be contacted.")],
+    purpose: Annotated[str, typer.Option(help="What for.")] = DEFAULT_PURPOSE,
+    as_of: AsOf = None,
+    json: JSON = False,
+) -> None:
+    """May this person be contacted? Exit code 0 when yes, 1 when no."""
+    with connect(context.obj) as client:
+        found = client.get(
+            f"/v1/compliance/candidates/{quote(ref, safe='')}/contactability",
+            channel=channel.value,
+            purpose=purpose,
+            as_of=as_of,
+        )
+    if json:
+        output.as_json(found)
+    else:
+        because = f" (event {found['because_seq']})" if found["because_seq"] else ""
+        answer = "yes" if found["contactable"] else "no"
+        output.out.print(f"{answer}: {found['status']}{because}", markup=False)
+    raise typer.Exit(0 if found["contactable"] else 1)

@@ -1,0 +1,198 @@
+"""`rapport generate`, `import`, `query`: data in and out."""
+
+import io
+import sys
+from collections.abc import Iterator
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Any
+
+import orjson
+import pyarrow as pa
+import pyarrow.csv
+import pyarrow.parquet
+import typer
+from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
+
+from api.cli import output
+from api.cli.client import Client, connect
+from api.cli.parameters import JSON
+from api.generator import DEFAULT_CANDIDATES, generate
+from api.importing import FileRefused, Line, Source, open_source
+
+CHUNK = 500
+
+
+class Format(StrEnum):
+    """How `query` writes its answer."""
+
+    TABLE = "table"
+    CSV = "csv"
+    JSON = "json"
+    PARQUET = "parquet"
+    ARROW = "arrow"
+
+
+def register(app: typer.Typer) -> None:
+    """Adds these commands to `app`."""
+    app.command("generate")(generate_command)
+    app.command("import")(import_command)
+    app.command("query")(query_command)
+
+
+def generate_command(
+    candidates: Annotated[int, typer.Option(min=1, help="How many people.")] = DEFAULT_CANDIDATES,
+    seed: Annotated[int, typer.Option(help="The same seed gives the same history.")] = 1,
+    target: Annotated[
+        Path | None, typer.Option("--output", "-o", help="File to write; standard output if unset.")
+    ] = None,
+) -> None:
+    """Made-up interactions as NDJSON, for trying things out. Nobody in them exists."""
+    lines = (orjson.dumps(record) + b"\n" for record in generate(candidates, seed))
+    if target is None:
+        sys.stdout.buffer.writelines(lines)
+        sys.stdout.buffer.flush()
+        return
+    try:
+        with target.open("wb") as file:
+            file.writelines(lines)
+    except OSError as error:
+        raise FileRefused(f"{target} cannot be written: {error.strerror}") from None
+
+
+def import_command(
+    context: typer.Context,
+    file: Annotated[str, typer.Argument(metavar="FILE", help="NDJSON, a JSON array, or CSV; - for standard input.")],
+    source: Annotated[str | None, typer.Option(help="Where the people of a CSV came from; its name if unset.")] = None,
+    json: JSON = False,
+) -> None:
+    """Record interactions, or source people, from a file.
+
+    What is known already is left alone, so an import may be repeated. Rejected lines go to FILE.rejected.ndjson with
+    line number and reason, and the exit code is 1.
+    """
+    opened = open_source(file, source)
+    with connect(context.obj) as client:
+        summary = run_import(client, opened, rejected_path(file), quiet=json)
+    if json:
+        output.as_json(summary)
+    else:
+        _show_summary(summary)
+    raise typer.Exit(1 if summary["rejected"] else 0)
+
+
+def rejected_path(file: str) -> Path:
+    """Where rejected lines of `file` go."""
+    return Path("stdin.rejected.ndjson") if file == "-" else Path(file + ".rejected.ndjson")
+
+
+def run_import(client: Client, opened: Source, rejected_to: Path, *, quiet: bool) -> dict[str, Any]:
+    """Sends everything, writes down what was rejected, waits for the views; the summary."""
+    totals = {"accepted": 0, "duplicates": 0, "rejected": 0}
+    rejected = _Rejected(rejected_to)
+    with _progress(quiet) as progress, rejected:
+        task = progress.add_task(f"import {opened.name}", total=opened.size_bytes)
+        for lines in _chunks(opened.lines):
+            sent = [(line, document) for line in lines for document in line.documents]
+            answers = client.ndjson([d for _, d in sent], history=True)["results"] if sent else []
+            for line in lines:
+                if line.problem is not None:
+                    totals["rejected"] += 1
+                    rejected.write(line, "unreadable", line.problem)
+            for (line, _), answer in zip(sent, answers, strict=True):
+                totals[answer["status"] + ("s" if answer["status"] == "duplicate" else "")] += 1
+                if answer["status"] == "rejected":
+                    rejected.write(line, answer["code"], answer["reason"])
+            progress.update(task, completed=opened.position())
+        views = progress.add_task("views", total=None)
+        client.wait_for_views(lambda done, total: progress.update(views, completed=done, total=total))
+    return {
+        **totals,
+        "last_seq": client.last_seq(),
+        "ignored_columns": opened.ignored_columns,
+        "rejected_file": str(rejected_to) if totals["rejected"] else None,
+    }
+
+
+class _Rejected:
+    """The file beside the input; it exists only when something was rejected, for its owner's eyes."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._file: io.BufferedWriter | None = None
+
+    def __enter__(self) -> "_Rejected":
+        try:
+            self._path.unlink(missing_ok=True)
+        except OSError as error:
+            raise FileRefused(f"{self._path} cannot be replaced: {error.strerror}") from None
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._file is not None:
+            self._file.close()
+
+    def write(self, line: Line, code: str, reason: str) -> None:
+        """One rejected record. Raises FileRefused when it cannot be written."""
+        try:
+            if self._file is None:
+                self._path.touch(0o600)
+                self._file = self._path.open("wb")
+            entry = {"line": line.number, "code": code, "reason": reason, "record": line.raw}
+            self._file.write(orjson.dumps(entry) + b"\n")
+        except OSError as error:
+            raise FileRefused(f"rejected lines cannot be written to {self._path}: {error.strerror}") from None
+
+
+def _chunks(lines: Iterator[Line]) -> Iterator[list[Line]]:
+    chunk: list[Line] = []
+    for line in lines:
+        chunk.append(line)
+        if len(chunk) == CHUNK:
+            yield chunk
+            chunk = []
+    if chunk:
+        yield chunk
+
+
+def _progress(quiet: bool) -> Progress:
+    columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeElapsedColumn())
+    return Progress(*columns, console=output.err, transient=True, disable=quiet or not output.err.is_terminal)
+
+
+def _show_summary(summary: dict[str, Any]) -> None:
+    done, known, bad = summary["accepted"], summary["duplicates"], summary["rejected"]
+    if not done and not bad:
+        output.out.print(f"nothing new: all {known:,} were known already; the ledger stands at {summary['last_seq']:,}")
+        return
+    sentence = (
+        f"accepted {done:,} · known already {known:,} · rejected {bad:,}; the ledger stands at {summary['last_seq']:,}"
+    )
+    output.out.print(sentence)
+    if summary["ignored_columns"]:
+        output.out.print(f"columns not used: {', '.join(summary['ignored_columns'])}", markup=False)
+    if bad:
+        output.err.print(f"rejected lines with their reasons: {summary['rejected_file']}", markup=False)
+
+
+def query_command(
+    context: typer.Context,
+    query: Annotated[str, typer.Argument(metavar="SQL", help="One SELECT over the views; `show tables` lists them.")],
+    format_: Annotated[Format, typer.Option("--format", "-f")] = Format.TABLE,
+    json: JSON = False,
+) -> None:
+    """Ask the views in SQL."""
+    with connect(context.obj) as client:
+        stream = client.arrow(query)
+    table = pa.ipc.open_stream(stream).read_all()
+    match Format.JSON if json else format_:
+        case Format.TABLE:
+            output.table("", table.column_names, (list(row.values()) for row in table.to_pylist()))
+        case Format.JSON:
+            output.as_json(table.to_pylist())
+        case Format.CSV:
+            pa.csv.write_csv(table, sys.stdout.buffer)
+        case Format.PARQUET:
+            pa.parquet.write_table(table, sys.stdout.buffer)
+        case Format.ARROW:
+            sys.stdout.buffer.write(stream)

@@ -1,0 +1,100 @@
+"""The command line: one application, its global options, and how failures end."""
+
+import os
+import signal
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import click
+import typer
+from eventsourcing.persistence import PersistenceError
+from pydantic import ValidationError
+
+from api.cli import consent, data, engagement, node, people, pools
+from api.cli.client import RequestRefused
+from api.cli.output import err
+from api.importing import FileRefused
+from api.node import NodeError
+from domain.errors import Refused
+from infra import logging
+from infra.crypto.master import MasterKeyError
+from infra.crypto.sealing import SealBrokenError
+from infra.duckdb import DatabaseLocked, DatabaseUnreadable
+from infra.nats_server import ServerStartError
+from infra.settings import Settings
+
+app = typer.Typer(
+    name="rapport",
+    help="Candidate relationships as an immutable ledger, live views and a consent trail.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+    epilog="Examples: rapport demo · rapport import people.csv · rapport consent trail ada@example.com",
+)
+
+for part in (node, data, people):
+    part.register(app)
+app.add_typer(pools.app, name="pools")
+app.add_typer(engagement.app, name="engagement")
+app.add_typer(consent.app, name="consent")
+
+EXPECTED = (
+    Refused,
+    RequestRefused,
+    FileRefused,
+    NodeError,
+    ServerStartError,
+    DatabaseLocked,
+    DatabaseUnreadable,
+    MasterKeyError,
+    SealBrokenError,
+    PersistenceError,
+)
+"""What can go wrong without a fault in Rapport; each says in one sentence what happened and what to do."""
+
+
+@app.callback()
+def options(
+    context: typer.Context,
+    data_dir: Annotated[
+        Path | None, typer.Option("--data", envvar="RAPPORT_DATA", help="Folder of the node's files.")
+    ] = None,
+    verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Log to standard error, as JSON lines.")] = False,
+) -> None:
+    """Options of every command."""
+    settings = Settings(**({} if data_dir is None else {"data": data_dir}))
+    logging.configure(settings.log_level if verbose or context.invoked_subcommand == "up" else "error")
+    context.obj = settings
+
+
+def main() -> None:
+    """Runs the command; exit code 0 is done, 1 refused or found wanting, 2 usage, 130 interrupted."""
+    signal.signal(signal.SIGTERM, _terminate)
+    try:
+        code = app(standalone_mode=False)
+    except EXPECTED as error:
+        code = _fail(str(error), 1)
+    except ValidationError as error:
+        first = error.errors()[0]
+        code = _fail(f"setting RAPPORT_{'_'.join(map(str, first['loc'])).upper()}: {first['msg']}", 2)
+    except click.exceptions.Abort:
+        code = 130
+    except click.exceptions.ClickException as error:
+        error.show()
+        code = error.exit_code
+    except KeyboardInterrupt:
+        code = 130
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # whoever read us has enough
+        code = 0
+    sys.exit(code if isinstance(code, int) else 0)
+
+
+def _fail(sentence: str, code: int) -> int:
+    err.print(f"rapport: {sentence}", style="red", markup=False, soft_wrap=True)
+    return code
+
+
+def _terminate(_signal: int, _frame: object) -> None:
+    raise KeyboardInterrupt

@@ -1,0 +1,98 @@
+"""`rapport up`, `demo`, `status`, `rebuild`: the node itself."""
+
+import contextlib
+from typing import Annotated, Any
+
+import typer
+import uvicorn
+
+from api.cli import output
+from api.cli.client import address, bind, connect, server_config
+from api.cli.parameters import JSON
+from api.demo import run_demo
+from api.generator import DEFAULT_CANDIDATES
+from api.node import Node
+
+
+def register(app: typer.Typer) -> None:
+    """Adds these commands to `app`."""
+    app.command()(up)
+    app.command()(demo)
+    app.command()(status)
+    app.command()(rebuild)
+
+
+def up(
+    context: typer.Context,
+    host: Annotated[str | None, typer.Option(help="Address to listen on. Default: 127.0.0.1.")] = None,
+    port: Annotated[int | None, typer.Option(min=0, max=65535, help="Default: 8642; 0 takes a free one.")] = None,
+) -> None:
+    """Serve the HTTP API until Ctrl-C."""
+    given = {k: v for k, v in {"host": host, "port": port}.items() if v is not None}
+    settings = context.obj.model_copy(update=given)
+    listener = bind(settings)
+    with contextlib.closing(listener), Node(settings) as node:
+        url = address(listener)
+        withdraw = node.announce(url)
+        output.out.print(f"Rapport serves {settings.data} at {url} (API: {url}/docs); Ctrl-C stops it", markup=False)
+        try:
+            with contextlib.suppress(KeyboardInterrupt):
+                uvicorn.Server(server_config(node)).run(sockets=[listener])
+        finally:
+            withdraw()
+    output.out.print("stopped")
+
+
+def demo(
+    candidates: Annotated[int, typer.Option(min=10, help="How many people to make up.")] = DEFAULT_CANDIDATES,
+    seed: Annotated[int, typer.Option()] = 1,
+) -> None:
+    """The whole path on a temporary data folder: generate, import, look at the views, replay a trail."""
+    run_demo(candidates, seed)
+
+
+def status(context: typer.Context, json: JSON = False) -> None:
+    """The node on one screen. Exit code 1 when it is not ready."""
+    with connect(context.obj) as client:
+        found = client.send("GET", "/v1/status")
+    if json:
+        output.as_json(found)
+    else:
+        _show_status(found)
+    raise typer.Exit(0 if found["ready"] else 1)
+
+
+def _show_status(found: dict[str, Any]) -> None:
+    ledger, views = found["ledger"], found["views"]
+    output.table(
+        "Node",
+        ["what", "value"],
+        [
+            ["ready", found["ready"] or ", ".join(found["reasons"])],
+            ["data folder", found["data"]],
+            ["ledger events", ledger["last_seq"]],
+            ["ledger replicas", ledger["replicas"]],
+            ["fsync before acknowledging", ledger["sync"]],
+            ["views stand at event", views["checkpoint"]],
+            ["views behind by", views["lag_events"]],
+            ["dead letters", views["dead_letters"]],
+            ["master key", found["master_key_id"]],
+        ],
+    )
+    output.table(
+        "Views", ["view", "version", "rows"], ([v["name"], str(v["version"]), v["rows"]] for v in views["views"])
+    )
+
+
+def rebuild(
+    context: typer.Context,
+    view: Annotated[str | None, typer.Argument(help="One view; all of them if unset.")] = None,
+    json: JSON = False,
+) -> None:
+    """Build views anew from the mirror, beside the live ones, and swap."""
+    with connect(context.obj) as client, output.err.status("rebuilding…"):
+        found = client.send("POST", "/v1/views/rebuild", view=view)
+    if json:
+        output.as_json(found)
+    else:
+        output.out.print(f"rebuilt {', '.join(found['rebuilt'])}", markup=False)

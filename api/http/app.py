@@ -1,0 +1,40 @@
+"""The application: routes over one running node."""
+
+from fastapi import FastAPI, Request
+from fastapi.responses import JSONResponse
+from starlette.middleware.trustedhost import TrustedHostMiddleware
+
+from api.http import candidates, compliance, engagement, interactions, operations, pools, problems
+from api.node import Node
+
+VERSION = "0.1.0"
+
+
+def create_app(node: Node) -> FastAPI:
+    """The HTTP API of `node`, which is running."""
+    app = FastAPI(
+        title="Rapport",
+        version=VERSION,
+        summary="Candidate relationships as an immutable ledger, live views and a consent trail",
+        docs_url="/docs",
+        redoc_url=None,
+    )
+    app.state.node = node
+    # A page in somebody's browser must not reach a node on loopback through a name of its own (DNS rebinding).
+    app.add_middleware(TrustedHostMiddleware, allowed_hosts=["127.0.0.1", "localhost", "[::1]", node.settings.host])
+    problems.install(app)
+    for part in (interactions, candidates, pools, engagement, compliance, operations):
+        app.include_router(part.router)
+
+    @app.get("/healthz", tags=["operations"], summary="The process answers")
+    def healthz() -> dict[str, str]:
+        return {"status": "ok", "instance": node.instance}
+
+    @app.get("/readyz", tags=["operations"], summary="The node can do its work")
+    def readyz(request: Request) -> JSONResponse:
+        reasons = request.app.state.node.unready()
+        return JSONResponse(
+            {"status": "not ready" if reasons else "ready", "reasons": reasons}, 503 if reasons else 200
+        )
+
+    return app

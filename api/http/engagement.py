@@ -1,0 +1,31 @@
+"""Engagement: how warm a relationship is, and why."""
+
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Query
+
+from api.http.parameters import AsOf, CandidateId, Cursor
+from projections import queries
+
+router = APIRouter(tags=["engagement"])
+
+
+@router.get("/v1/engagement", summary="The warmest relationships at a moment")
+def top(cursor: Cursor, as_of: AsOf, limit: Annotated[int, Query(ge=1, le=1000)] = 20) -> dict[str, Any]:
+    """By score, highest first."""
+    return {"as_of": as_of.isoformat(), "candidates": queries.engagement_top(cursor, as_of, limit)}
+
+
+@router.get("/v1/engagement/{ref}", summary="One person's score at a moment")
+def show(
+    candidate: CandidateId,
+    cursor: Cursor,
+    as_of: AsOf,
+    explain: Annotated[bool, Query(description="every event and what it adds")] = False,
+) -> dict[str, Any]:
+    """The score as of `as_of`; with `explain`, each event, whether it counts, why, and what it is worth by then."""
+    canonical = queries.canonical(cursor, candidate)
+    score = queries.engagement_score(cursor, canonical, as_of)
+    if explain:
+        score = score | {"contributions": queries.engagement_explain(cursor, canonical, as_of)}
+    return score

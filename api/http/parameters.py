@@ -1,0 +1,53 @@
+"""Parameters that many routes share."""
+
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from typing import Annotated
+
+import duckdb
+from fastapi import Depends, Path, Query, Request
+from pydantic import AwareDatetime
+
+from api.node import Node
+from api.references import reference_of
+
+
+def _node(
+    request: Request, min_seq: Annotated[int, Query(ge=0, description="wait until the views hold this event")] = 0
+) -> Node:
+    node: Node = request.app.state.node
+    if min_seq:
+        node.wait_for(min_seq)
+    return node
+
+
+NodeUpToDate = Annotated[Node, Depends(_node)]
+"""The node, after waiting for `?min_seq=`."""
+
+
+def _cursor(node: NodeUpToDate) -> Iterator[duckdb.DuckDBPyConnection]:
+    with node.projector.cursor() as cursor:
+        yield cursor
+
+
+Cursor = Annotated[duckdb.DuckDBPyConnection, Depends(_cursor)]
+
+
+def _as_of(
+    as_of: Annotated[AwareDatetime | None, Query(description="what was true then; now if absent")] = None,
+) -> datetime:
+    return as_of.astimezone(UTC) if as_of else datetime.now(UTC)
+
+
+AsOf = Annotated[datetime, Depends(_as_of)]
+
+
+def _candidate(
+    node: NodeUpToDate,
+    ref: Annotated[str, Path(description="id, email, +phone, profile link or system:key")],
+) -> str:
+    return node.recording.resolve(reference_of(ref))
+
+
+CandidateId = Annotated[str, Depends(_candidate)]
+"""The record that `{ref}` names."""

@@ -1,0 +1,69 @@
+"""Refusals as problem documents (RFC 9457). `type` repeats the refusal's stable code."""
+
+from typing import Any
+
+import duckdb
+from eventsourcing.persistence import OperationalError
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse
+from starlette.exceptions import HTTPException
+
+from api.node import ViewsBehind
+from api.sql import QueryRefused
+from domain import errors
+
+STATUS: dict[str, int] = {
+    errors.InvalidInteraction.code: 422,
+    errors.OccurredInFuture.code: 422,
+    errors.OptInWithoutEvidence.code: 422,
+    errors.UnresolvedCandidate.code: 404,
+    errors.UnknownPool.code: 404,
+    errors.AmbiguousCandidate.code: 409,
+    errors.NotContactable.code: 409,
+    errors.MergeRefused.code: 409,
+    errors.PoolRefused.code: 409,
+    errors.ConcurrentChange.code: 409,
+    "invalid-json": 400,
+    "too-large": 413,
+}
+
+
+def problem(status: int, code: str, detail: str, headers: dict[str, str] | None = None, **more: Any) -> JSONResponse:
+    """A problem document."""
+    body = {"type": f"urn:rapport:problem:{code}", "title": code.replace("-", " "), "status": status, "detail": detail}
+    return JSONResponse(body | more, status, headers, media_type="application/problem+json")
+
+
+def install(app: FastAPI) -> None:
+    """Answers every refusal of the domain, and every fault of the parts below, with a problem document."""
+
+    @app.exception_handler(errors.Refused)
+    def _refused(_request: Request, error: errors.Refused) -> JSONResponse:
+        return problem(STATUS.get(error.code, 409), error.code, str(error))
+
+    @app.exception_handler(RequestValidationError)
+    def _invalid(_request: Request, error: RequestValidationError) -> JSONResponse:
+        first = error.errors()[0]
+        place = ".".join(str(p) for p in first["loc"] if p not in ("body", "query", "path"))
+        return problem(422, "invalid-request", f"{place or 'request'}: {first['msg'].removeprefix('Value error, ')}")
+
+    @app.exception_handler(HTTPException)
+    def _http(_request: Request, error: HTTPException) -> JSONResponse:
+        return problem(error.status_code, "http", str(error.detail), dict(error.headers or {}))
+
+    @app.exception_handler(ViewsBehind)
+    def _behind(_request: Request, error: ViewsBehind) -> JSONResponse:
+        return problem(503, "views-behind", str(error), {"Retry-After": "1"})
+
+    @app.exception_handler(OperationalError)
+    def _ledger(_request: Request, error: OperationalError) -> JSONResponse:
+        return problem(503, "ledger-unavailable", str(error), {"Retry-After": "1"})
+
+    @app.exception_handler(QueryRefused)
+    def _query(_request: Request, error: QueryRefused) -> JSONResponse:
+        return problem(400, "query-refused", str(error))
+
+    @app.exception_handler(duckdb.Error)
+    def _views(_request: Request, error: duckdb.Error) -> JSONResponse:
+        return problem(500, "views-failed", f"the views cannot answer: {type(error).__name__}")

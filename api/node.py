@@ -1,0 +1,184 @@
+"""A node: ledger, views and everything between, in one process, started and stopped as one."""
+
+import json
+import os
+from collections.abc import Callable
+from contextlib import ExitStack
+from datetime import datetime
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+from uuid import uuid4
+
+import structlog
+
+from consumers.projecting import Projecting
+from domain.candidate import CandidateEvent
+from domain.consent import Standing, standing
+from domain.event import Recorded
+from domain.identity import Forest
+from domain.policy import Channel
+from infra.crypto.claims import Claims
+from infra.crypto.keyring import Keyring
+from infra.crypto.master import local_master_key
+from infra.duckdb import open_database
+from infra.jetstream import Bucket, Connection, JetStreamApplicationRecorder, LedgerReader, declare_stream
+from infra.ledger import Ledger
+from infra.nats_server import EmbeddedServer
+from infra.pools import Pools
+from infra.recording import Recording
+from infra.settings import Settings
+from projections import Projector, queries
+
+VIEWS_WAIT_S = 10.0
+"""How long a command waits for the views to reach what it depends on."""
+
+log = structlog.get_logger()
+
+
+class NodeError(Exception):
+    """The node cannot start; one sentence with the way out."""
+
+
+class ViewsBehind(Exception):
+    """The views did not reach the ledger position asked for in time."""
+
+
+class LedgerLost(NodeError):
+    """The views have seen more of the ledger than the ledger holds."""
+
+
+class Node:
+    """Use as a context manager: entering starts everything, leaving stops it in the opposite order."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self.instance = uuid4().hex
+        self._stack = ExitStack()
+
+    def __enter__(self) -> Self:
+        try:
+            self._start()
+        except BaseException:
+            self._stack.close()
+            raise
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._stack.close()
+
+    def _start(self) -> None:
+        settings = self.settings
+        prepare_folder(settings.data)
+        if settings.nats_url is None:
+            server = self._stack.enter_context(EmbeddedServer(settings.data / "nats", port=settings.nats_port))
+            url = server.url
+        else:
+            url = settings.nats_url
+        connection = Connection(url)
+        self._stack.callback(connection.close)
+        self.connection = connection
+        stream = declare_stream(connection, replicas=settings.replicas)
+        master = local_master_key(_secret(settings), settings.master_key_file)
+        self.master_key_id = master.key_id
+        self.keyring = Keyring(Bucket(connection, "keys", replicas=settings.replicas), master)
+        self.recorder = JetStreamApplicationRecorder(connection, stream)
+        self.ledger = Ledger(self.recorder, self.keyring)
+        claims = Claims(Bucket(connection, "claims", replicas=settings.replicas), self.keyring.pepper())
+        self.recording = Recording(self.ledger, claims, self.forest_of)
+        self.pools = Pools(self.ledger, claims)
+        database = open_database(settings.database)
+        self._stack.callback(database.close)
+        self.projector = Projector(database)
+        self._check_history()
+        self.projecting = Projecting(
+            LedgerReader(connection, stream), self.projector, self.keyring, settings.batch_events
+        )
+        self.projecting.start()
+        self._stack.callback(self.projecting.stop)
+        log.info("node started", checkpoint=self.projector.checkpoint, ledger=self.ledger.last_seq())
+
+    def _check_history(self) -> None:
+        """Refuses to go on where views and ledger contradict each other."""
+        checkpoint, last = self.projector.checkpoint, self.ledger.last_seq()
+        if checkpoint > last:
+            raise LedgerLost(
+                f"{self.settings.database} has seen event {checkpoint:,}, but the ledger ends at {last:,}: "
+                "events were lost, or this is another ledger; restore it, or move the views file away to build new ones"
+            )
+
+    def wait_for(self, seq: int, timeout_s: float = VIEWS_WAIT_S) -> None:
+        """Returns when the views hold everything up to `seq`. Raises ViewsBehind after `timeout_s`."""
+        if not self.projector.wait_for(seq, timeout_s):
+            raise ViewsBehind(
+                f"the views stand at event {self.projector.checkpoint}, {seq} was asked for; try again shortly"
+            )
+
+    def forest_of(self, candidate_id: str) -> Forest:
+        """The merges around a candidate, with everything the ledger holds by now. Raises ViewsBehind."""
+        self.wait_for(self.ledger.last_seq())
+        with self.projector.cursor() as cursor:
+            return queries.forest(cursor, candidate_id)
+
+    def histories(self, candidate_id: str) -> list[list[Recorded[CandidateEvent]]]:
+        """The history, from the ledger, of every record that is or ever was one person with `candidate_id`."""
+        self.wait_for(self.ledger.last_seq())
+        with self.projector.cursor() as cursor:
+            records = queries.ever_merged(cursor, candidate_id)
+        return self.ledger.histories(records)
+
+    def standing(self, candidate_id: str, channel: Channel, purpose: str, as_of: datetime) -> Standing:
+        """May the person be contacted, from the ledger."""
+        forest = self.forest_of(candidate_id)
+        states = self.ledger.candidates(forest.members(candidate_id), fresh=True)
+        statements = [s for state in states.values() for s in state.statements]
+        return standing(statements, channel, purpose, as_of, forest.joined)
+
+    def unready(self) -> list[str]:
+        """Why the node cannot do its work; empty when it can."""
+        reasons = []
+        if not self.connection.is_connected:
+            reasons.append("no connection to NATS")
+        if self.projecting.failure is not None:
+            reasons.append(f"the views stand still: {type(self.projecting.failure).__name__}")
+        return reasons
+
+    def status(self) -> dict[str, Any]:
+        """What `rapport status` shows."""
+        last = self.ledger.last_seq()
+        with self.projector.cursor() as cursor:
+            views = queries.status(cursor)
+        return {
+            "ready": not self.unready(),
+            "reasons": self.unready(),
+            "data": str(self.settings.data),
+            "ledger": {
+                "last_seq": last,
+                "replicas": self.settings.replicas,
+                "sync": "always (embedded server)" if self.settings.nats_url is None else "set by the cluster",
+            },
+            "views": views | {"lag_events": max(0, last - self.projector.checkpoint)},
+            "master_key_id": self.master_key_id,
+        }
+
+    def announce(self, url: str) -> Callable[[], None]:
+        """Leaves word in the data folder of where this node answers; returns how to take it back."""
+        path = self.settings.node_file
+        path.write_text(json.dumps({"url": url, "pid": os.getpid(), "instance": self.instance}) + "\n", "utf-8")
+        return lambda: path.unlink(missing_ok=True)
+
+
+def prepare_folder(data: Path) -> None:
+    """Makes the data folder, for its owner only. Raises NodeError when that is impossible."""
+    try:
+        data.mkdir(mode=0o700, parents=True, exist_ok=True)
+    except OSError as error:
+        raise NodeError(
+            f"the data folder {data} cannot be used: {error.strerror}; choose another with --data"
+        ) from None
+
+
+def _secret(settings: Settings) -> str | None:
+    return settings.master_key.get_secret_value() if settings.master_key else None

@@ -1,0 +1,41 @@
+"""Candidate references as people type them, in a path or on a command line."""
+
+import re
+
+from pydantic import ValidationError
+
+from domain.errors import InvalidInteraction
+from domain.interaction import Reference
+
+_HEX_ID = re.compile(r"[0-9a-f]{32}")
+_PREFIXED = re.compile(r"(id|email|phone|profile|ref)[:=](.+)", re.DOTALL)
+
+
+def reference_of(text: str) -> Reference:
+    """The reference in `text`: a 32-digit id, an email, a phone number with +, a profile link, or `system:key`.
+
+    A prefix `email:`, `phone:`, `profile:` or `ref:` settles it. Raises InvalidInteraction.
+    """
+    text = text.strip()
+    kind, value = _kind(text)
+    try:
+        return Reference.model_validate({kind: value})
+    except ValidationError:
+        raise InvalidInteraction(
+            "candidate reference: write a 32-digit id, an email address, a phone number with its country code, "
+            "a profile link, or system:key as in greenhouse:123"
+        ) from None
+
+
+def _kind(text: str) -> tuple[str, str]:
+    if prefixed := _PREFIXED.fullmatch(text):
+        return prefixed[1], prefixed[2]
+    if _HEX_ID.fullmatch(text):
+        return "id", text
+    if "@" in text:
+        return "email", text
+    if text.startswith("+"):
+        return "phone", text
+    if "/" in text:
+        return "profile", text
+    return "ref", text

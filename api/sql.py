@@ -1,0 +1,58 @@
+"""SQL for people: one SELECT at a time, on the views, nothing else."""
+
+from threading import Timer
+
+import duckdb
+import orjson
+import pyarrow as pa
+
+MAX_SECONDS = 60.0
+MAX_ROWS = 1_000_000
+
+
+class QueryRefused(Exception):
+    """Not a single SELECT, or DuckDB cannot make sense of it, or it takes too much."""
+
+
+def select(cursor: duckdb.DuckDBPyConnection, sql: str) -> pa.Table:
+    """The result of one SELECT statement.
+
+    Raises QueryRefused for anything that is not one, fails, takes longer than `MAX_SECONDS` or has more than
+    `MAX_ROWS` rows.
+    """
+    try:
+        statements = cursor.extract_statements(sql)
+    except duckdb.Error as error:
+        raise QueryRefused(_first_line(error)) from None
+    if len(statements) != 1 or statements[0].type != duckdb.StatementType.SELECT:
+        raise QueryRefused("only a single SELECT is taken here")
+    timer = Timer(MAX_SECONDS, cursor.interrupt)
+    timer.start()
+    try:
+        reader = cursor.execute(statements[0]).to_arrow_reader(100_000)
+        batches, rows = [], 0
+        for batch in reader:
+            batches.append(batch)
+            rows += batch.num_rows
+            if rows > MAX_ROWS:
+                raise QueryRefused(f"the answer has more than {MAX_ROWS:,} rows; add a LIMIT or aggregate")
+        return pa.Table.from_batches(batches, reader.schema)
+    except duckdb.InterruptException:
+        raise QueryRefused(f"the query took longer than {MAX_SECONDS:g} s and was stopped") from None
+    except duckdb.Error as error:
+        raise QueryRefused(_first_line(error)) from None
+    finally:
+        timer.cancel()
+
+
+def as_json(table: pa.Table) -> bytes:
+    """The rows as a JSON array of objects; times in RFC 3339, bytes in hexadecimal."""
+    return orjson.dumps(table.to_pylist(), default=_plain, option=orjson.OPT_NON_STR_KEYS)
+
+
+def _plain(value: object) -> object:
+    return value.hex() if isinstance(value, bytes) else str(value)
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).strip().partition("\n\n")[0].replace("\n", " ")

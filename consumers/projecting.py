@@ -1,0 +1,115 @@
+"""From the ledger into the views: follow, open, apply, in order, on a thread of its own."""
+
+import threading
+from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import orjson
+import pyarrow as pa
+import structlog
+from eventsourcing.persistence import OperationalError
+
+from domain.upcasters import UnknownEventError
+from infra import codec
+from infra.crypto.keyring import Keyring
+from infra.crypto.sealing import SealBrokenError
+from infra.jetstream import Follower, LedgerReader, RawMessage
+from projections import Projector
+from projections.mirror import BATCH_SCHEMA
+
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+RETRY_AFTER_S = 1.0
+
+log = structlog.get_logger()
+
+
+def table_of(messages: Sequence[RawMessage], keyring: Keyring) -> pa.Table:
+    """The messages as the projector takes them. What cannot be used carries its `problem` and stays in."""
+    documents = [_document(m.body) for m in messages]
+    keys = keyring.existing({d["id"] for d in documents if isinstance(d.get("id"), str)})
+    return pa.Table.from_pylist(
+        [_row(m, d, keys) for m, d in zip(messages, documents, strict=True)], schema=BATCH_SCHEMA
+    )
+
+
+def _document(body: bytes) -> dict[str, Any]:
+    try:
+        document = orjson.loads(body)
+    except orjson.JSONDecodeError:
+        return {}
+    return document if isinstance(document, dict) else {}
+
+
+def _row(message: RawMessage, document: dict[str, Any], keys: dict[str, bytes]) -> dict[str, Any]:
+    name = document.get("id", "")
+    kind, id_ = codec.split_id(name) if isinstance(name, str) else ("", "")
+    row = {
+        "seq": message.seq,
+        "recorded_at": EPOCH + timedelta(microseconds=message.time_ns // 1000),
+        "kind": kind,
+        "id": id_,
+        "version": document.get("version", 0),
+        "type": document.get("type", ""),
+        "v": 0,
+        "public": "{}",
+        "body": message.body,
+    }
+    try:
+        cls = codec.event_class(kind, row["type"])
+        opened = codec.open_state(name, row["version"], row["type"], document.get("state", {}), keys.get(name))
+        if opened.v > cls.v:
+            raise UnknownEventError(f"schema version {opened.v} is newer than this Rapport knows")
+        row["v"] = opened.v
+        row["occurred_at"] = datetime.fromisoformat(opened.clear.pop("occurred_at"))
+    except (UnknownEventError, SealBrokenError, KeyError, TypeError, ValueError) as error:
+        return row | {"problem": f"{type(error).__name__}: {error}"}
+    row["public"] = orjson.dumps(opened.clear).decode()
+    row["personal"] = opened.personal.decode() if opened.personal is not None else None
+    return row
+
+
+class Projecting:
+    """Keeps the views in step with the ledger until stopped. `failure` says what stopped it, if anything did."""
+
+    def __init__(self, reader: LedgerReader, projector: Projector, keyring: Keyring, batch_events: int) -> None:
+        self._reader = reader
+        self._projector = projector
+        self._keyring = keyring
+        self._batch_events = batch_events
+        self._stopping = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="rapport-projecting")
+        self._follower: Follower | None = None
+        self.failure: BaseException | None = None
+
+    def start(self) -> None:
+        """Begins where the views' checkpoint stands."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Ends after the batch at hand. Safe to call twice."""
+        self._stopping.set()
+        if self._follower is not None:
+            self._follower.stop()
+        if self._thread.is_alive():
+            self._thread.join()
+
+    def _run(self) -> None:
+        try:
+            self._follow()
+        except BaseException as error:  # noqa: BLE001 - a thread has nobody to raise to; readiness reports it
+            self.failure = error
+            log.error("projecting stopped", error=type(error).__name__)
+
+    def _follow(self) -> None:
+        while not self._stopping.is_set():
+            try:
+                with self._reader.follow(self._projector.checkpoint, max_batch=self._batch_events) as self._follower:
+                    for batch in self._follower:
+                        if self._stopping.is_set():
+                            return
+                        if batch:
+                            self._projector.apply(table_of(batch, self._keyring))
+            except OperationalError as error:
+                log.warning("ledger out of reach, trying again", error=type(error).__name__)
+                self._stopping.wait(RETRY_AFTER_S)

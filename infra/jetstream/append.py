@@ -1,0 +1,135 @@
+"""Appending: one event as a plain publish, several as an atomic batch, and never a second time by mistake."""
+
+from __future__ import annotations
+
+import asyncio
+
+from eventsourcing.persistence import OperationalError
+
+from infra.jetstream.batch import CONFLICTS, TRY_AGAIN, publish_batch, publish_one
+from infra.jetstream.connection import ApiError, Connection, ConnectionLost
+from infra.jetstream.heads import EMPTY, Head, Heads
+from infra.jetstream.plan import Conflict, Plan, Run
+from infra.jetstream.stream import Stream, scan_subject
+
+ATTEMPTS = 5
+BATCHES_IN_FLIGHT = 12  # the server allows 50 a stream, over all processes
+
+
+class Appender:
+    """Appends to one stream through one connection. Its coroutines run on the connection's loop.
+
+    With `gaps` an aggregate's versions need only rise (snapshots); without, each must follow the one before.
+    """
+
+    def __init__(
+        self, connection: Connection, stream: Stream, heads: Heads, *, gaps: bool, ack_timeout_s: float
+    ) -> None:
+        self._connection = connection
+        self._stream = stream
+        self._heads = heads
+        self._gaps = gaps
+        self._ack_timeout_s = ack_timeout_s
+        self._slots = asyncio.Semaphore(BATCHES_IN_FLIGHT)
+
+    async def append(self, plan: Plan) -> list[int]:
+        """Stores the whole plan or nothing of it; the ledger seqs, in the plan's order.
+
+        Raises Conflict when an aggregate has moved on, OperationalError when the outcome stayed unknown or the server
+        cannot store. A lost acknowledgement is resolved by reading back what the ledger holds.
+        """
+        published: dict[str, int] | None = None  # what the attempt expected whose outcome is unknown
+        trouble: Exception | None = None
+        for attempt in range(ATTEMPTS):
+            conflict: Conflict | None = None
+            try:
+                expected = await self._expect(plan, fresh=attempt > 0)
+                try:
+                    last_seq = await self._publish(plan, expected)
+                except ConnectionLost:
+                    published = expected
+                    raise
+                return self._settle(plan, list(range(last_seq - len(plan) + 1, last_seq + 1)))
+            except ConnectionLost as error:
+                trouble = error
+                await asyncio.sleep(0.1 * 2**attempt)
+                await self._connection.wait_connected(self._ack_timeout_s)
+            except ApiError as error:
+                trouble = error
+                if error.code in TRY_AGAIN:
+                    await asyncio.sleep(0.02 * 2**attempt)
+                elif error.code not in CONFLICTS:
+                    raise OperationalError(f"the ledger cannot store: {error.description}") from error
+            except Conflict as error:
+                conflict = error
+            if published is not None:
+                stored = await self._read_back(plan, published)
+                if stored is not None:
+                    return self._settle(plan, stored)
+            if conflict is not None:
+                raise conflict
+        raise OperationalError(f"the append was not confirmed after {ATTEMPTS} attempts: {trouble}") from trouble
+
+    async def _expect(self, plan: Plan, *, fresh: bool) -> dict[str, int]:
+        """The seq that each run's first message expects to follow; `fresh` asks the leader, whatever is remembered."""
+        runs = plan.runs.values()
+        heads = {run.subject: None if fresh else self._heads.known(run.subject) for run in runs}
+        for run in runs:
+            head = heads[run.subject]
+            if head is None and not fresh and not self._gaps and run.first in (0, 1):
+                # Most likely a new aggregate. If not, the server says so and the next attempt knows better.
+                heads[run.subject] = EMPTY
+            elif head is not None and not self._fits(head, run):
+                heads[run.subject] = None  # others may have written since
+        unknown = [subject for subject, head in heads.items() if head is None]
+        for subject, read in zip(unknown, await asyncio.gather(*map(self._heads.read, unknown)), strict=True):
+            heads[subject] = read
+        expected: dict[str, int] = {}
+        stale: list[str] = []
+        for run in runs:
+            head = heads[run.subject]
+            if head is None or not self._fits(head, run):
+                stale.append(run.subject)
+            else:
+                expected[run.subject] = head.seq
+        if stale:
+            run, head = plan.runs[stale[0]], heads[stale[0]]
+            at = "nothing" if head is None or head.seq == 0 else f"version {head.version}"
+            raise Conflict(
+                f"version {run.first} does not follow {at} on {run.subject}"
+                + (f" (and {len(stale) - 1} more aggregates)" if len(stale) > 1 else ""),
+                frozenset(stale),
+            )
+        return expected
+
+    def _fits(self, head: Head, run: Run) -> bool:
+        if head.seq == 0:
+            return True
+        return run.first > head.version if self._gaps else run.first == head.version + 1
+
+    async def _publish(self, plan: Plan, expected: dict[str, int]) -> int:
+        """The last message's seq. Raises ApiError, or ConnectionLost when nobody knows whether it is stored."""
+        if len(plan) == 1:
+            subject, body = plan.messages[0]
+            return await publish_one(self._connection, subject, body, expected[subject], timeout_s=self._ack_timeout_s)
+        todo = dict(expected)
+        messages = [(subject, body, todo.pop(subject, None)) for subject, body in plan.messages]
+        async with self._slots:
+            return await publish_batch(self._connection, messages, self._ack_timeout_s)
+
+    async def _read_back(self, plan: Plan, expected: dict[str, int]) -> list[int] | None:
+        """The seqs if the ledger holds this plan, byte for byte, behind what it expected to follow; else None."""
+        seqs: dict[int, int] = {}
+        for run in plan.runs.values():
+            messages = scan_subject(self._connection, self._stream, run.subject, expected[run.subject] + 1)
+            for position in run.positions:
+                message = await anext(messages, None)
+                if message is None or message.body != plan.messages[position][1]:
+                    return None
+                seqs[position] = message.seq
+        return [seqs[position] for position in range(len(plan))]
+
+    def _settle(self, plan: Plan, seqs: list[int]) -> list[int]:
+        for run in plan.runs.values():
+            self._heads.note(run.subject, Head(run.last, seqs[run.positions[-1]]))
+        return seqs

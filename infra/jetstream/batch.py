@@ -1,0 +1,60 @@
+"""Publishing to a stream with an expectation: one message, or up to 1,000 that are stored together or not at all."""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+from collections.abc import Sequence
+
+from infra.jetstream.connection import Connection, ConnectionLost, Reply, read_api_reply
+
+MOST = 1_000
+# A subject's last sequence is not the expected one: at commit of a batch, or because a batch is at it right now.
+CONFLICTS = (10071, 10164)
+# Nothing of a batch was stored: incomplete (the server waits 10 s for the rest), too many open, no leader yet.
+TRY_AGAIN = (10176, 10210, 10008)
+_EXPECTED = b"Nats-Expected-Last-Subject-Sequence: %d\r\n"
+
+Message = tuple[str, bytes, int | None]
+"""Subject, body, and the subject's last seq that it expects (0: none yet; None: no expectation)."""
+
+
+async def publish_one(
+    connection: Connection, subject: str, body: bytes, expected: int | None, *, timeout_s: float, header: bytes = b""
+) -> int:
+    """The seq of the stored message; `header` is lines, without start and end.
+
+    Raises ApiError when the stream refuses it, ConnectionLost when nobody knows whether it is stored.
+    """
+    if expected is not None:
+        header += _EXPECTED % expected
+    block = b"NATS/1.0\r\n%b\r\n" % header if header else b""
+    reply = await connection.request(subject, body, block, timeout_s)
+    return int(read_api_reply(reply.body)["seq"])
+
+
+async def publish_batch(connection: Connection, messages: Sequence[Message], timeout_s: float) -> int:
+    """Stores two to 1,000 messages atomically, pipelined; the last one's seq (the others stand right before it).
+
+    Only a subject's first message may expect something. Raises as `publish_one`.
+    """
+    start = b"NATS/1.0\r\nNats-Batch-Id: " + secrets.token_hex(6).encode() + b"\r\nNats-Batch-Sequence: "
+    size = len(messages)
+    asked: list[asyncio.Future[Reply]] = []
+    for number, (subject, body, expected) in enumerate(messages, 1):
+        header = b"%b%d\r\n" % (start, number)
+        if expected is not None:
+            header += _EXPECTED % expected
+        if number == size:
+            header += b"Nats-Batch-Commit: 1\r\n"
+        if number in (1, size):
+            asked.append(await connection.ask(subject, body, header + b"\r\n"))
+        else:
+            await connection.send(subject, body, header + b"\r\n")
+    try:
+        opening, closing = await asyncio.wait_for(asyncio.gather(*asked), timeout_s)
+    except TimeoutError:
+        raise ConnectionLost(f"a batch was not acknowledged within {timeout_s:g} s") from None
+    if opening.body:  # empty unless the server refused the batch; then it says why, and the last one only that it did
+        read_api_reply(opening.body)
+    return int(read_api_reply(closing.body)["seq"])

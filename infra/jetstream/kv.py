@@ -1,0 +1,207 @@
+"""A bucket of JetStream's key-value store for keys and claims: durable, synchronous, and able to forget for good."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from functools import partial
+from typing import Any, TypeVar
+
+from eventsourcing.persistence import DataError, IntegrityError, OperationalError
+
+from infra.jetstream.batch import CONFLICTS, publish_batch, publish_one
+from infra.jetstream.connection import ApiError, Connection, ConnectionLost
+from infra.jetstream.reader import LedgerReader
+from infra.jetstream.stream import (
+    StoredMessage,
+    Stream,
+    ensure,
+    erase_messages,
+    erase_subject,
+    get_message,
+    scan_subject,
+)
+
+T = TypeVar("T")
+
+IN_FLIGHT = 256
+BATCH = 500
+SMALL = 8  # a batch costs the server as much as this many single messages
+ATTEMPTS = 5
+BULK_TIMEOUT_S = 3_600.0
+_KEY = re.compile(r"[0-9a-zA-Z_=/-]+(\.[0-9a-zA-Z_=/-]+)*\Z")
+_MARKER = b"KV-Operation: DEL\r\n"
+
+
+class Bucket:
+    """The bucket `name`, created if it is not there; other KV clients can read it.
+
+    Values are not empty: an empty one is how a deleted key looks. Reads see every write this process made. Revisions
+    beyond `history` are overwritten on disk as soon as there is a newer one: a limit of the server's own would leave
+    their bytes. Keys take `0-9 a-z A-Z _ = . / -`; others raise DataError, as do empty values.
+    """
+
+    def __init__(self, connection: Connection, name: str, history: int = 1, replicas: int = 1) -> None:
+        self.name = name
+        self._connection = connection
+        self._history = history
+        self._prefix = f"$KV.{name}."
+        self._stream = Stream(f"KV_{name}", self._prefix[:-1], replicas)
+        connection.call(ensure(connection, self._stream, _settings(self._stream)))
+
+    def get(self, key: str) -> bytes | None:
+        """The value, None when there is none."""
+        return self.get_many([key]).get(key)
+
+    def get_entry(self, key: str) -> tuple[bytes, int] | None:
+        """The value and its revision (for `update`), None when there is none."""
+        found = self._connection.call(self._last(key))
+        return (found.body, found.seq) if found is not None and found.body else None
+
+    def get_many(self, keys: Iterable[str]) -> dict[str, bytes]:
+        """The values of those keys that have one."""
+        wanted = list(dict.fromkeys(keys))
+        found = self._connection.call(self._each(wanted, self._last), BULK_TIMEOUT_S)
+        return {key: entry.body for key, entry in zip(wanted, found, strict=True) if entry is not None and entry.body}
+
+    def load_all(self) -> dict[str, bytes]:
+        """Every key that has a value."""
+        values: dict[str, bytes] = {}
+        for batch in LedgerReader(self._connection, self._stream).read_batches(0, 5_000):
+            for message in batch:
+                values[message.subject[len(self._prefix) :]] = message.body
+        return {key: value for key, value in values.items() if value}
+
+    def create(self, key: str, value: bytes) -> bool:
+        """Sets the value if the key has none; whether it did. Of many at a time exactly one gets True."""
+        return self.create_many({key: value})[key]
+
+    def create_many(self, items: Mapping[str, bytes]) -> dict[str, bool]:
+        """`create` for each, many in flight."""
+        for key, value in items.items():
+            self._subject(key)
+            _checked(value)
+        return self._connection.call(self._create_many(dict(items)), BULK_TIMEOUT_S)
+
+    def put(self, key: str, value: bytes) -> int:
+        """Sets the value, whatever it was; the revision."""
+        return self._connection.call(self._overwrite(key, _checked(value)))
+
+    def update(self, key: str, value: bytes, revision: int) -> int:
+        """Sets the value if `revision` is still the key's last; the new revision. Raises IntegrityError if not."""
+        return self._connection.call(self._overwrite(key, _checked(value), revision))
+
+    def delete(self, key: str) -> None:
+        """The key has no value from now on; a marker tells other clients so."""
+        self._connection.call(self._overwrite(key, b"", header=_MARKER))
+
+    def destroy(self, key: str) -> int:
+        """Overwrites every revision of the key on disk; how many there were. Nothing of the value is left."""
+        return self._connection.call(erase_subject(self._connection, self._stream, self._subject(key)), BULK_TIMEOUT_S)
+
+    def _subject(self, key: str) -> str:
+        if _KEY.match(key) is None:
+            raise DataError(f"a key of bucket {self.name} has a character that is not allowed, or an empty part")
+        return self._prefix + key
+
+    async def _last(self, key: str) -> StoredMessage | None:
+        return await get_message(self._connection, self._stream, last_by_subj=self._subject(key))
+
+    async def _create_many(self, items: dict[str, bytes]) -> dict[str, bool]:
+        """Atomic batches as long as all keys of one are new, which saves a sync a key; key by key otherwise."""
+        keys = list(items)
+        made: dict[str, bool] = {}
+        for start in range(0, len(keys), BATCH):
+            some = keys[start : start + BATCH]
+            unsure = False
+            if len(some) >= SMALL:
+                messages = [(self._subject(key), items[key], 0) for key in some]
+                try:
+                    await publish_batch(self._connection, messages, self._connection.request_timeout_s)
+                    made.update(dict.fromkeys(some, True))
+                    continue
+                except ApiError:
+                    pass  # at least one key is there already
+                except ConnectionLost:
+                    unsure = True
+                    await self._connection.wait_connected(self._connection.request_timeout_s)
+            each = await self._each(some, partial(self._create_one, items, unsure=unsure))
+            made.update(zip(some, each, strict=True))
+        return made
+
+    async def _create_one(self, items: dict[str, bytes], key: str, *, unsure: bool) -> bool:
+        """Creates over nothing or over a deletion marker; a lost answer (`unsure`) is settled by looking."""
+        expected = 0
+        for _ in range(ATTEMPTS):
+            try:
+                await self._publish(key, items[key], expected)
+            except ConnectionLost:
+                unsure = True
+                await self._connection.wait_connected(self._connection.request_timeout_s)
+            except IntegrityError:
+                pass
+            else:
+                return True
+            last = await self._last(key)
+            if last is not None and last.body:
+                return unsure and last.body == items[key]
+            expected = 0 if last is None else last.seq
+        raise OperationalError(f"bucket {self.name} did not confirm a new key")
+
+    async def _overwrite(self, key: str, value: bytes, expected: int | None = None, header: bytes = b"") -> int:
+        revision = await self._publish(key, value, expected, header)
+        older = [m.seq async for m in scan_subject(self._connection, self._stream, self._subject(key))]
+        await erase_messages(self._connection, self._stream, older[: -self._history])
+        return revision
+
+    async def _publish(self, key: str, value: bytes, expected: int | None, header: bytes = b"") -> int:
+        try:
+            timeout_s = self._connection.request_timeout_s
+            subject = self._subject(key)
+            return await publish_one(self._connection, subject, value, expected, timeout_s=timeout_s, header=header)
+        except ApiError as error:
+            if error.code in CONFLICTS:
+                raise IntegrityError(f"another revision came first in bucket {self.name}") from None
+            raise OperationalError(f"bucket {self.name} cannot store: {error.description}") from error
+
+    async def _each(self, keys: Sequence[str], work: Callable[[str], Awaitable[T]]) -> list[T]:
+        """`work` for every key, a bounded number at a time; in the order of the keys."""
+        waiting = iter(enumerate(keys))
+        results: dict[int, T] = {}
+
+        async def labour() -> None:
+            for number, key in waiting:
+                results[number] = await work(key)
+
+        async with asyncio.TaskGroup() as group:
+            for _ in range(min(IN_FLIGHT, len(keys))):
+                group.create_task(labour())
+        return [results[number] for number in range(len(keys))]
+
+
+def _checked(value: bytes) -> bytes:
+    if not value:
+        raise DataError("a value must not be empty")
+    return value
+
+
+def _settings(stream: Stream) -> dict[str, Any]:
+    return {
+        "name": stream.name,
+        "subjects": [f"{stream.prefix}.>"],
+        "storage": "file",
+        "num_replicas": stream.replicas,
+        "retention": "limits",
+        "discard": "new",
+        "max_age": 0,
+        "max_bytes": -1,
+        "max_msgs": -1,
+        "max_msgs_per_subject": 64,  # what makes it a bucket for other clients; ours never gets that far
+        "max_msg_size": -1,
+        "allow_direct": True,
+        "allow_atomic": True,
+        "allow_rollup_hdrs": True,
+        "deny_delete": False,
+        "deny_purge": False,
+    }

@@ -1,0 +1,86 @@
+"""The stored form of an event: one JSON document that holds everything, and no header of ours.
+
+`{"id":"candidate-…","version":7,"type":"…","state":{…}}`. The state stands in it byte for byte when it is a JSON
+object, else as `"state64":"<base64>"`. It is always the last member, so readers may slice instead of parsing.
+"""
+
+from __future__ import annotations
+
+import base64
+from typing import Any
+from uuid import UUID
+
+import orjson
+from eventsourcing.persistence import DataError, OperationalError, StoredEvent
+
+from infra.jetstream.subjects import originator_of
+
+_STATE = b',"state":'
+_STATE64 = b',"state64":"'
+
+
+class LedgerCorruptedError(OperationalError):
+    """What the ledger holds contradicts itself: a foreign id, a hole or a jump in an aggregate's versions."""
+
+    def __init__(self, subject: str, seq: int, reason: str) -> None:
+        super().__init__(f"the ledger is damaged at {subject}, seq {seq}: {reason}")
+        self.subject = subject
+        self.seq = seq
+
+
+def encode(event: StoredEvent) -> bytes:
+    """The body to store. Raises DataError for text that JSON cannot hold."""
+    try:
+        head = orjson.dumps({"id": str(event.originator_id), "version": event.originator_version, "type": event.topic})
+    except TypeError as error:
+        raise DataError(f"cannot store event {event.originator_version} of {event.originator_id!r}: {error}") from None
+    if _is_json_object(event.state):
+        return b"".join((head[:-1], _STATE, event.state, b"}"))
+    return b"".join((head[:-1], _STATE64, base64.b64encode(event.state), b'"}'))
+
+
+def decode(prefix: str, subject: str, seq: int, body: bytes) -> StoredEvent:
+    """The event as it was given to `encode`. Raises LedgerCorruptedError when body and subject disagree."""
+    try:
+        originator_id: UUID | str = originator_of(prefix, subject)
+        # Inside the members before it every quote is escaped, so this is the state's own key and no other.
+        start = body.index(b',"state')
+        head = orjson.loads(body[:start] + b"}")
+        version, topic, stored_id = head["version"], head["type"], head["id"]
+        if body.startswith(_STATE, start):
+            state = body[start + len(_STATE) : -1]
+        else:
+            state = base64.b64decode(body[start + len(_STATE64) : -2], validate=True)
+    except (ValueError, KeyError) as error:
+        raise LedgerCorruptedError(subject, seq, f"not an event ({error})") from error
+    if stored_id != str(originator_id):
+        raise LedgerCorruptedError(subject, seq, f"the event belongs to {stored_id!r}")
+    return StoredEvent(originator_id, version, topic, state)
+
+
+def document(body: bytes) -> dict[str, Any]:
+    """The parsed body, for readers that want the members rather than the exact bytes of the state.
+
+    A state that is not a JSON object comes as `state64`. Raises ValueError when it is not JSON.
+    """
+    parsed: dict[str, Any] = orjson.loads(body)
+    return parsed
+
+
+def version_of(subject: str, seq: int, body: bytes) -> int:
+    """The version alone. Raises LedgerCorruptedError when there is none."""
+    try:
+        version: int = orjson.loads(body[: body.index(b',"state')] + b"}")["version"]
+    except (ValueError, KeyError) as error:
+        raise LedgerCorruptedError(subject, seq, f"not an event ({error})") from error
+    return version
+
+
+def _is_json_object(state: bytes) -> bool:
+    if not (state.startswith(b"{") and state.endswith(b"}")):
+        return False
+    try:
+        orjson.loads(state)
+    except ValueError:
+        return False
+    return True

@@ -1,0 +1,158 @@
+"""The streams: declared by us, idempotently, and read message by message from their leader.
+
+What cannot be asked over the wire: whether the server syncs before it acknowledges (`sync_interval: always`). The
+embedded server's configuration is ours; a cluster's is its operator's word.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+from collections.abc import AsyncIterator, Iterable
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any, NamedTuple
+
+from eventsourcing.persistence import OperationalError, ProgrammingError
+
+from infra.jetstream.connection import ApiError, Connection
+
+NOT_FOUND = 10037
+NAME_IN_USE = 10058
+STREAM_NOT_FOUND = 10059
+DELETES_IN_FLIGHT = 64
+
+
+class StoredMessage(NamedTuple):
+    """A message as the stream's leader holds it."""
+
+    seq: int
+    subject: str
+    body: bytes
+    recorded_at: datetime
+
+
+@dataclass(frozen=True)
+class Stream:
+    """A declared stream: `name`, and the first token(s) of all its subjects."""
+
+    name: str
+    prefix: str
+    replicas: int = 1
+    settings: dict[str, Any] = field(default_factory=dict, compare=False)
+
+
+def declare_stream(
+    connection: Connection, name: str = "LEDGER", prefix: str | None = None, replicas: int = 1
+) -> Stream:
+    """The ledger stream, created if it is not there. The prefix defaults to the name in lower case.
+
+    Raises ProgrammingError when a stream of that name exists with settings a ledger cannot have, OperationalError
+    when the server is too old (atomic batches need 2.12).
+    """
+    stream = Stream(name, prefix or name.lower(), replicas)
+    connection.call(ensure(connection, stream, ledger_settings(stream)))
+    return stream
+
+
+def ledger_settings(stream: Stream) -> dict[str, Any]:
+    """What makes a stream a ledger: everything stays, nothing is rewritten, batches are atomic."""
+    return {
+        "name": stream.name,
+        "subjects": [f"{stream.prefix}.>"],
+        "storage": "file",
+        "num_replicas": stream.replicas,
+        "retention": "limits",
+        "discard": "new",
+        "max_age": 0,
+        "max_bytes": -1,
+        "max_msgs": -1,
+        "max_msgs_per_subject": -1,
+        "max_msg_size": -1,
+        "duplicate_window": 120_000_000_000,
+        "allow_direct": True,
+        "allow_atomic": True,
+        "allow_rollup_hdrs": False,
+        "deny_delete": False,  # erasure overwrites single messages
+        "deny_purge": True,
+    }
+
+
+async def ensure(connection: Connection, stream: Stream, settings: dict[str, Any]) -> None:
+    """Creates the stream, or checks that the one of that name has these settings."""
+    try:
+        found = (await connection.api(f"STREAM.CREATE.{stream.name}", settings))["config"]
+    except ApiError as error:
+        if error.code != NAME_IN_USE:
+            raise OperationalError(f"cannot declare the stream {stream.name}: {error.description}") from error
+        found = (await connection.api(f"STREAM.INFO.{stream.name}"))["config"]
+    if settings.get("allow_atomic") and not found.get("allow_atomic"):
+        version = connection.client.connected_server_version
+        if (version.major, version.minor) < (2, 12):
+            raise OperationalError(f"the ledger needs nats-server 2.12 or newer, this is {version}")
+    wrong = {key: found.get(key) for key, value in settings.items() if found.get(key) != value}
+    if wrong:
+        listing = ", ".join(f"{key} is {was!r} instead of {settings[key]!r}" for key, was in wrong.items())
+        raise ProgrammingError(f"the stream {stream.name} exists with other settings: {listing}")
+
+
+async def state(connection: Connection, stream: Stream) -> dict[str, Any]:
+    """The stream's own figures (`first_seq`, `last_seq`, `messages`, `bytes`, …), from its leader."""
+    try:
+        info: dict[str, Any] = (await connection.read_api(f"STREAM.INFO.{stream.name}"))["state"]
+    except ApiError as error:
+        raise _explained(stream, error) from error
+    return info
+
+
+async def get_message(connection: Connection, stream: Stream, **query: Any) -> StoredMessage | None:
+    """One message from the leader: `last_by_subj=…`, or `seq=…` with or without `next_by_subj=…`; None if none."""
+    try:
+        found = (await connection.read_api(f"STREAM.MSG.GET.{stream.name}", query))["message"]
+    except ApiError as error:
+        if error.code == NOT_FOUND:
+            return None
+        raise _explained(stream, error) from error
+    body = base64.b64decode(found.get("data", ""))
+    return StoredMessage(found["seq"], found["subject"], body, datetime.fromisoformat(found["time"]))
+
+
+async def scan_subject(
+    connection: Connection, stream: Stream, subject: str, seq: int = 1
+) -> AsyncIterator[StoredMessage]:
+    """Every message on a subject from `seq` on, one by one from the leader: slow, and never stale."""
+    while (message := await get_message(connection, stream, seq=seq, next_by_subj=subject)) is not None:
+        yield message
+        seq = message.seq + 1
+
+
+async def erase_messages(connection: Connection, stream: Stream, seqs: Iterable[int]) -> int:
+    """Overwrites messages on disk with noise and removes them; how many were there. Idempotent.
+
+    Only this way of deleting leaves no bytes behind: a purge, an eviction by a limit and `no_erase` do not.
+    """
+    slots = asyncio.Semaphore(DELETES_IN_FLIGHT)
+
+    async def erase(seq: int) -> bool:
+        async with slots:
+            try:
+                await connection.api(f"STREAM.MSG.DELETE.{stream.name}", {"seq": seq})
+            except ApiError as error:
+                if await get_message(connection, stream, seq=seq) is None:
+                    return False
+                raise OperationalError(f"{stream.name} does not erase seq {seq}: {error.description}") from error
+            return True
+
+    return sum(await asyncio.gather(*(erase(seq) for seq in seqs)))
+
+
+async def erase_subject(connection: Connection, stream: Stream, subject: str) -> int:
+    """`erase_messages` for everything on one subject; how many messages there were."""
+    seqs = [message.seq async for message in scan_subject(connection, stream, subject)]
+    return await erase_messages(connection, stream, seqs)
+
+
+def _explained(stream: Stream, error: ApiError) -> OperationalError:
+    if error.code == STREAM_NOT_FOUND:
+        return OperationalError(f"there is no stream {stream.name}")
+    return OperationalError(f"the stream {stream.name} cannot be read: {error.description}")

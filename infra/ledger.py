@@ -1,0 +1,133 @@
+"""The ledger as the write side and the trail see it: aggregates in, decided events out."""
+
+from collections import OrderedDict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from functools import reduce
+from threading import Lock
+from typing import TypeVar
+
+import orjson
+from eventsourcing.persistence import DataError, IntegrityError, StoredEvent
+
+from domain import candidate, pool
+from domain.candidate import Candidate, CandidateEvent
+from domain.event import Event, Recorded
+from domain.pool import Pool, PoolEvent
+from infra import codec
+from infra.crypto.keyring import Keyring
+from infra.jetstream import JetStreamApplicationRecorder, LedgerCorruptedError
+from infra.jetstream.stream import StoredMessage
+
+CACHED_CANDIDATES = 20_000
+
+_E = TypeVar("_E", bound=Event)
+
+
+@dataclass(frozen=True)
+class Append:
+    """Events of one aggregate, to follow its version `base`."""
+
+    name: str
+    base: int
+    events: Sequence[Event]
+
+
+class Ledger:
+    """Reads aggregates and appends to them. Safe to share between threads."""
+
+    def __init__(self, recorder: JetStreamApplicationRecorder, keyring: Keyring) -> None:
+        self._recorder = recorder
+        self._keyring = keyring
+        self._states: OrderedDict[str, Candidate] = OrderedDict()
+        self._lock = Lock()
+
+    def last_seq(self) -> int:
+        """The ledger's last position; 0 when it is empty."""
+        return self._recorder.max_notification_id() or 0
+
+    def histories(self, candidate_ids: Sequence[str]) -> list[list[Recorded[CandidateEvent]]]:
+        """Everything recorded on each candidate, decrypted, in order; empty where nothing was.
+
+        Raises KeyDestroyedError when one of them was erased.
+        """
+        return self._read([codec.aggregate_id(candidate.KIND, id_) for id_ in candidate_ids], CandidateEvent)
+
+    def candidates(self, ids: Iterable[str], *, fresh: bool = False) -> dict[str, Candidate]:
+        """The state of each candidate, version 0 for unknown ones.
+
+        States come from memory unless `fresh`: an append on one that is out of date ends in a conflict, never in
+        a wrong event; whoever only reads asks for fresh ones.
+        """
+        wanted = set(ids)
+        with self._lock:
+            states = {} if fresh else {id_: self._states[id_] for id_ in wanted & self._states.keys()}
+        missing = sorted(wanted - states.keys())
+        for id_, history in zip(missing, self.histories(missing), strict=True):
+            states[id_] = fold(Candidate(id_), history)
+            self._remember(states[id_])
+        return states
+
+    def pool(self, pool_id: str) -> Pool:
+        """The state of one pool, version 0 when there is none of this id."""
+        (recorded,) = self._read([codec.aggregate_id(pool.KIND, pool_id)], PoolEvent)
+        return reduce(lambda state, r: pool.evolve(state, r.event, r.version), recorded, Pool(pool_id))
+
+    def append(self, appends: Sequence[Append]) -> list[Sequence[int] | IntegrityError | DataError]:
+        """Appends each aggregate's events, all or none of one aggregate; the ledger positions, or why not.
+
+        IntegrityError means that the aggregate was changed by others meanwhile; DataError that it cannot be taken.
+        """
+        keys = self._keyring.ensure(a.name for a in appends)
+        groups = [
+            [codec.encode(a.name, a.base + n, event, keys[a.name]) for n, event in enumerate(a.events, start=1)]
+            for a in appends
+        ]
+        outcomes = list(self._recorder.insert_many(groups))
+        for append, outcome in zip(appends, outcomes, strict=True):
+            self._follow(append, outcome)
+        return outcomes
+
+    def _follow(self, append: Append, outcome: Sequence[int] | IntegrityError | DataError) -> None:
+        """Keeps the state at hand in step with what was just appended, or drops it."""
+        kind, id_ = codec.split_id(append.name)
+        if kind != candidate.KIND:
+            return
+        with self._lock:
+            state = self._states.pop(id_, None)
+        known = state is not None and state.version == append.base
+        if isinstance(outcome, IntegrityError | DataError) or not (known or append.base == 0):
+            return
+        state = state if state is not None and known else Candidate(id_)
+        for n, (event, seq) in enumerate(zip(append.events, outcome, strict=True), start=1):
+            assert isinstance(event, CandidateEvent)  # noqa: S101 - the kind was checked above
+            state = candidate.evolve(state, event, append.base + n, seq)
+        self._remember(state)
+
+    def _remember(self, state: Candidate) -> None:
+        with self._lock:
+            self._states[state.id] = state
+            self._states.move_to_end(state.id)
+            while len(self._states) > CACHED_CANDIDATES:
+                self._states.popitem(last=False)
+
+    def _read(self, names: Sequence[str], of: type[_E]) -> list[list[Recorded[_E]]]:
+        histories = self._recorder.read_many(names) if names else []
+        keys = self._keyring.existing(name for name, history in zip(names, histories, strict=True) if history)
+        return [
+            [_recorded(name, message, event, keys.get(name), of) for message, event in history]
+            for name, history in zip(names, histories, strict=True)
+        ]
+
+
+def _recorded(name: str, message: StoredMessage, stored: StoredEvent, key: bytes | None, of: type[_E]) -> Recorded[_E]:
+    version = stored.originator_version
+    event = codec.decode(name, version, stored.topic, orjson.loads(stored.state), key)
+    if not isinstance(event, of):
+        raise LedgerCorruptedError(message.subject, message.seq, f"{stored.topic} is not an event of this aggregate")
+    return Recorded(codec.split_id(name)[1], version, message.seq, message.recorded_at, event)
+
+
+def fold(state: Candidate, history: Iterable[Recorded[CandidateEvent]]) -> Candidate:
+    """The state after `history`."""
+    return reduce(lambda s, r: candidate.evolve(s, r.event, r.version, r.seq), history, state)

@@ -1,0 +1,21 @@
+create table gdpr_audit (
+    canonical_id   varchar not null,
+    purpose        varchar not null,
+    channel        varchar not null,
+    valid_from     timestamptz not null,
+    valid_to       timestamptz,
+    contactable    boolean not null,
+    status         varchar not null,
+    because_seq    bigint,
+    changed_seq    bigint,
+    candidate_id   varchar,
+    type           varchar,
+    basis          varchar,
+    lia            varchar,
+    notice_version varchar,
+    wording_hash   varchar,
+    method         varchar,
+    language       varchar,
+    right_used     varchar,
+    expires_at     timestamptz
+);

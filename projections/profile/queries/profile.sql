@@ -1,0 +1,1 @@
+select * from pii.profile where canonical_id = $canonical_id

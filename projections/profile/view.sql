@@ -1,0 +1,83 @@
+with
+person as (
+    select
+        canonical_id,
+        min(occurred_at) as first_seen_at,
+        count(*) as events,
+        max(occurred_at) filter (
+            actor_kind = 'candidate'
+            or type in ('opted_out', 'opted_in', 'consent_given', 'consent_withdrawn')
+        ) as last_word_at,
+        list_sort(list_distinct(list(source) filter (type = 'sourced' and source is not null))) as sources
+    from scope_events
+    group by canonical_id
+),
+record as (
+    select canonical_id, list_sort(list(candidate_id)) as records
+    from identity
+    where canonical_id in (select canonical_id from scope_persons)
+    group by canonical_id
+),
+said as (
+    select
+        canonical_id, (occurred_at, seq) as moment, location, skills, seniority, role_family, jurisdiction,
+        json_transform(fields, '{
+            "first_name": "VARCHAR", "last_name": "VARCHAR", "headline": "VARCHAR", "employer": "VARCHAR"}') as f
+    from scope_events
+    where type in ('sourced', 'profile_corrected')
+),
+latest as (
+    select
+        canonical_id,
+        max_by(f.first_name, moment) filter (f.first_name is not null) as first_name,
+        max_by(f.last_name, moment) filter (f.last_name is not null) as last_name,
+        max_by(f.headline, moment) filter (f.headline is not null) as headline,
+        max_by(f.employer, moment) filter (f.employer is not null) as employer,
+        max_by(location, moment) filter (location is not null) as location,
+        max_by(skills, moment) filter (len(skills) > 0) as skills,
+        max_by(seniority, moment) filter (seniority is not null) as seniority,
+        max_by(role_family, moment) filter (role_family is not null) as role_family,
+        max_by(jurisdiction, moment) filter (jurisdiction is not null) as jurisdiction
+    from said
+    group by canonical_id
+),
+identifier as (
+    select canonical_id, list_sort(list(distinct identifier)) as identifiers
+    from (
+        select canonical_id, unnest(json_extract_string(fields, '$.identifiers[*]')) as identifier
+        from scope_events
+        where fields is not null
+    )
+    group by canonical_id
+),
+tag_ as (
+    select canonical_id, lower(trim(tag)) as value, max_by(trim(tag), (occurred_at, seq)) as tag,
+        max_by(type, (occurred_at, seq)) as type
+    from scope_events
+    where type in ('tagged', 'untagged') and tag is not null
+    group by canonical_id, value
+),
+tags as (
+    select canonical_id, list_sort(list(tag)) as tags from tag_ where type = 'tagged' group by canonical_id
+),
+act as (
+    select canonical_id, max(occurred_at) as last_act_at
+    from engagement_score
+    where human and canonical_id in (select canonical_id from scope_persons)
+    group by canonical_id
+)
+select
+    canonical_id, records, first_name, last_name, headline, employer, location, skills, seniority, role_family,
+    jurisdiction,
+    coalesce(tags, []) as tags,
+    coalesce(sources, []) as sources,
+    coalesce(identifiers, []) as identifiers,
+    first_seen_at,
+    greatest(last_word_at, last_act_at) as last_interaction_at,
+    events
+from person
+join record using (canonical_id)
+left join latest using (canonical_id)
+left join identifier using (canonical_id)
+left join tags using (canonical_id)
+left join act using (canonical_id)

@@ -1,0 +1,24 @@
+"""SQL kept in files beside the code that runs it."""
+
+from functools import cache
+from importlib.resources import files
+from typing import Any
+
+from duckdb import DuckDBPyConnection
+
+
+@cache
+def load(package: str, name: str) -> str:
+    """The text of `name` in `package`; `queries/score.sql` names a file in a folder."""
+    return files(package).joinpath(name).read_text(encoding="utf-8")
+
+
+def quoted(identifier: str) -> str:
+    """`identifier` as SQL reads it, whatever it holds."""
+    return '"' + identifier.replace('"', '""') + '"'
+
+
+def value(connection: DuckDBPyConnection, query: str) -> Any:
+    """The first value of the first row, None without one. Drained: an unread result blocks its connection."""
+    rows = connection.execute(query).fetchall()
+    return rows[0][0] if rows else None

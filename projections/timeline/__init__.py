@@ -1,0 +1,1 @@
+"""A person's events for people to read; a query, nothing is stored."""

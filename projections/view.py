@@ -1,0 +1,69 @@
+"""What a view is: a name, the keys it is recomputed by, and one SELECT."""
+
+import hashlib
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from duckdb import DuckDBPyConnection
+
+from projections import sql
+
+SCOPE = {"candidate_id": "scope_records", "canonical_id": "scope_persons", "pool_id": "scope_pools"}
+"""The table of affected values, by key. `view.sql` reads through it; the engine fills it."""
+
+
+def nothing(_connection: DuckDBPyConnection) -> None:
+    """The preparation of a view that needs none."""
+
+
+@dataclass(frozen=True, slots=True)
+class View:
+    """A stored table that always equals `view.sql` over the events held.
+
+    `keys` name the columns by which rows are recomputed: when an event touches a value of a key, every row
+    with that value is computed anew. `depends_on` are the views whose tables `view.sql` reads. `constants` is
+    whatever else the result depends on, put into the database by `prepare`.
+    """
+
+    name: str
+    keys: tuple[str, ...]
+    version: int = 1
+    schema: str = "main"
+    depends_on: tuple["View", ...] = ()
+    constants: str = ""
+    prepare: Callable[[DuckDBPyConnection], None] = nothing
+
+    @property
+    def table(self) -> str:
+        """The stored table, as SQL names it."""
+        return f"{sql.quoted(self.schema)}.{sql.quoted(self.name)}"
+
+    @property
+    def definition(self) -> str:
+        """A hash that changes whenever the contents may."""
+        package = f"projections.{self.name}"
+        parts = [
+            str(self.version),
+            self.constants,
+            sql.load(package, "schema.sql"),
+            sql.load(package, "view.sql"),
+            sql.load("projections.scope", "views.sql"),
+            *(view.definition for view in self.depends_on),
+        ]
+        return hashlib.sha256("\0".join(parts).encode()).hexdigest()
+
+    def create(self, connection: DuckDBPyConnection) -> None:
+        """An empty table in the place of the one there is."""
+        connection.execute("drop table if exists " + self.table)
+        connection.execute(sql.load(f"projections.{self.name}", "schema.sql"))
+
+    def compute(self, connection: DuckDBPyConnection) -> None:
+        """Add the rows in scope."""
+        select = sql.load(f"projections.{self.name}", "view.sql")
+        connection.execute("insert into " + self.table + " by name\n" + select)
+
+    def refresh(self, connection: DuckDBPyConnection) -> None:
+        """Compute the rows in scope anew."""
+        affected = [f"{key} in (select {key} from {SCOPE[key]})" for key in self.keys]
+        connection.execute("delete from " + self.table + " where " + " and ".join(affected))
+        self.compute(connection)

@@ -1,0 +1,131 @@
+"""Decisions at the door: what is refused, what is recorded whatever we think of it."""
+
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+
+from domain import candidate, errors, pool
+from domain.candidate import Candidate, CandidateEvent
+from domain.consent import Standing
+from domain.policy import ActorKind
+from domain.rule import Rule
+
+NOW = datetime(2026, 6, 1, 12, tzinfo=UTC)
+A, B = "aa" * 16, "bb" * 16
+RULE = Rule.model_validate({"all": [{"tag": "python"}]})
+ENVELOPE: dict[str, Any] = {"occurred_at": NOW, "actor": "user:1"}
+
+
+def _event(type_: str, **fields: Any) -> CandidateEvent:
+    return candidate.EVENTS[type_](**({"occurred_at": NOW, "actor": "user:1", "interaction": f"i-{type_}"} | fields))
+
+
+def _state(id_: str, *events: CandidateEvent) -> Candidate:
+    state = Candidate(id_)
+    for event in events:
+        state = candidate.evolve(state, event, state.version + 1, state.version + 1)
+    return state
+
+
+def test_the_same_interaction_is_recorded_once() -> None:
+    tagged = _event("tagged", tag="python")
+    assert candidate.decide(_state(A), tagged, now=NOW) == (tagged,)
+    assert candidate.decide(_state(A, tagged), tagged, now=NOW) == ()
+
+
+@pytest.mark.parametrize(("ahead", "refused"), [(timedelta(hours=23), False), (timedelta(hours=25), True)])
+def test_a_time_more_than_24_hours_ahead_is_refused(ahead: timedelta, refused: bool) -> None:
+    event = _event("tagged", tag="python", occurred_at=NOW + ahead)
+    if refused:
+        with pytest.raises(errors.OccurredInFuture):
+            candidate.decide(_state(A), event, now=NOW)
+    else:
+        assert candidate.decide(_state(A), event, now=NOW) == (event,)
+
+
+@pytest.mark.parametrize("type_", ["emailed", "messaged"])
+def test_an_intended_contact_without_standing_is_refused_with_the_deciding_event(type_: str) -> None:
+    no = Standing(False, "opted_out", 41)
+    with pytest.raises(errors.NotContactable, match=r"opted_out \(event 41\)"):
+        candidate.decide(_state(A), _event(type_), now=NOW, standing=no)
+    assert candidate.decide(_state(A), _event(type_), now=NOW, standing=Standing(True, "consent", 3))
+
+
+def test_a_reported_contact_is_recorded_whatever_the_standing() -> None:
+    assert candidate.decide(_state(A), _event("emailed"), now=NOW, standing=None)
+    assert candidate.decide(_state(A), _event("opened"), now=NOW, standing=Standing(False, "opted_out", 41))
+
+
+def test_an_opt_in_on_somebodys_behalf_needs_evidence() -> None:
+    with pytest.raises(errors.OptInWithoutEvidence):
+        candidate.decide(_state(A), _event("opted_in"), now=NOW)
+    assert candidate.decide(_state(A), _event("opted_in", evidence="form 12"), now=NOW)
+    by_person = _event("opted_in", actor="candidate:self", actor_kind=ActorKind.CANDIDATE)
+    assert candidate.decide(_state(A), by_person, now=NOW)
+
+
+class TestMerge:
+    known = _state(A, _event("sourced"))
+    other = _state(B, _event("sourced"))
+
+    def test_a_merge_is_one_event_on_the_duplicate(self) -> None:
+        merged = _event("merged", into=B)
+        assert candidate.decide(self.known, merged, now=NOW, survivor=self.other) == (merged,)
+
+    def test_merging_into_itself_is_refused(self) -> None:
+        with pytest.raises(errors.MergeRefused, match="itself"):
+            candidate.decide(self.known, _event("merged", into=A), now=NOW, survivor=self.known)
+
+    def test_merging_into_an_unknown_candidate_is_refused(self) -> None:
+        with pytest.raises(errors.MergeRefused, match="not known"):
+            candidate.decide(self.known, _event("merged", into=B), now=NOW, survivor=Candidate(B))
+
+    def test_merging_into_a_merged_away_candidate_is_refused_and_says_where_it_went(self) -> None:
+        away = _state(B, _event("sourced"), _event("merged", into="cc" * 16))
+        with pytest.raises(errors.MergeRefused, match="cc" * 16):
+            candidate.decide(self.known, _event("merged", into=B), now=NOW, survivor=away)
+
+    def test_merging_twice_is_refused_until_unmerged(self) -> None:
+        merged = _state(A, _event("sourced"), _event("merged", into=B))
+        again = _event("merged", into=B, interaction="again")
+        with pytest.raises(errors.MergeRefused, match="unmerge it first"):
+            candidate.decide(merged, again, now=NOW, survivor=self.other)
+        undone = candidate.evolve(merged, _event("unmerged", into=B), 3, 3)
+        assert candidate.decide(undone, again, now=NOW, survivor=self.other)
+
+    def test_unmerging_what_is_not_merged_is_refused(self) -> None:
+        with pytest.raises(errors.MergeRefused, match="nothing to undo"):
+            candidate.decide(self.known, _event("unmerged", into=A), now=NOW)
+
+    def test_unmerging_from_somebody_else_is_refused(self) -> None:
+        merged = _state(A, _event("sourced"), _event("merged", into=B))
+        with pytest.raises(errors.MergeRefused, match=B):
+            candidate.decide(merged, _event("unmerged", into="cc" * 16), now=NOW)
+
+
+class TestPool:
+    def _created(self) -> pool.Pool:
+        return pool.evolve(pool.Pool(A), pool.Created(**ENVELOPE, name="P", rule=RULE), 1)
+
+    def test_a_name_is_taken_once(self) -> None:
+        with pytest.raises(errors.PoolRefused, match="exists already"):
+            pool.decide(self._created(), pool.Created(**ENVELOPE, name="P"))
+
+    def test_the_same_rule_again_changes_nothing(self) -> None:
+        assert pool.decide(self._created(), pool.RuleChanged(**ENVELOPE, rule=RULE)) == ()
+
+    def test_an_archived_pool_takes_no_more_changes(self) -> None:
+        archived = pool.evolve(self._created(), pool.Archived(**ENVELOPE), 2)
+        assert pool.decide(archived, pool.Archived(**ENVELOPE)) == ()
+        with pytest.raises(errors.PoolRefused, match="archived"):
+            pool.decide(archived, pool.CandidatePinned(**ENVELOPE, candidate=A))
+
+    def test_an_unknown_pool_takes_nothing(self) -> None:
+        with pytest.raises(errors.UnknownPool):
+            pool.decide(pool.Pool(A), pool.Archived(**ENVELOPE))
+
+    def test_a_predicate_names_exactly_one_condition(self) -> None:
+        for wrong in ({}, {"tag": "a", "skill": "b"}, {"age": "40"}):
+            with pytest.raises(ValueError, match=r"exactly one condition|Extra inputs"):
+                Rule.model_validate({"all": [wrong]})
