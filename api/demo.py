@@ -4,6 +4,7 @@ import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ import orjson
 from api.cli import consent, engagement, output, pools
 from api.cli.client import Client, connect
 from api.cli.data import run_import
-from api.generator import generate
+from api.generator import DAYS, LAST_MOMENT, generate
 from api.importing import open_source
 from infra.settings import Settings
 
@@ -80,8 +81,9 @@ def run_demo(candidates: int, seed: int) -> None:
 
 
 def _show_pools(client: Client) -> None:
+    since = (LAST_MOMENT - timedelta(days=DAYS)).isoformat()
     for pool in POOLS:
-        client.send("POST", "/v1/pools", json=pool)
+        client.send("POST", "/v1/pools", json=pool | {"occurred_at": since})
     pools.show_pools(client.get("/v1/pools"))
 
 
@@ -96,7 +98,7 @@ def _show_standing(client: Client) -> None:
 
 STANDING = """
     select purpose, channel, status, contactable, count(*) as people from gdpr_audit
-    where valid_to is null group by all order by people desc, all limit 12
+    where valid_to is null group by all order by people desc, purpose, channel limit 12
 """
 
 

@@ -48,7 +48,11 @@ def generate(candidates: int, seed: int, until: datetime = LAST_MOMENT) -> Itera
     chance = random.Random(seed)  # noqa: S311 - made-up people need no secrecy
     records: list[Record] = []
     for number in range(candidates):
-        records.extend(_Person(number, chance, until).history())
+        records.extend(
+            r
+            for r in _Person(number, chance, until).history()
+            if r["occurred_at"] <= until.isoformat(timespec="milliseconds")
+        )
     records.sort(key=lambda r: (r["occurred_at"], r["id"]))
     yield from records
 
@@ -59,7 +63,6 @@ class _Person:
     def __init__(self, number: int, chance: random.Random, until: datetime) -> None:
         self.number = number
         self.chance = chance
-        self.until = until
         self.clock = until - timedelta(days=chance.uniform(20, DAYS))
         self.steps = 0
         self.first, self.last = chance.choice(_FIRST), chance.choice(_LAST)
@@ -158,14 +161,14 @@ class _Person:
         return self._record(type_, **({"actor": "system:sendgrid", "source": "sendgrid", "channel": "email"} | given))
 
     def _record(self, type_: str, *, days: float = 0.0, **given: Any) -> Record:
-        """The next thing that happens, `days` later but never after the end of the story."""
+        """The next thing that happens, `days` later."""
         self.steps += 1
-        self.clock = min(self.clock + timedelta(days=days, milliseconds=1), self.until + timedelta(seconds=self.steps))
+        self.clock += timedelta(days=days, milliseconds=1)
         return {
             "id": f"made-up:{self.number}:{self.steps}",
             "type": type_,
             "candidate": {"email": self.email},
-            "occurred_at": self.clock.isoformat(),
+            "occurred_at": self.clock.isoformat(timespec="milliseconds"),
             "source": "crm",
             "actor": "system:made-up",
             "data": {},

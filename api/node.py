@@ -159,7 +159,7 @@ class Node:
                 "replicas": self.settings.replicas,
                 "sync": "always (embedded server)" if self.settings.nats_url is None else "set by the cluster",
             },
-            "views": views | {"lag_events": max(0, last - self.projector.checkpoint)},
+            "views": views | {"lag_events": max(0, last - views["checkpoint"])},
             "master_key_id": self.master_key_id,
         }
 

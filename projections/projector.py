@@ -114,7 +114,7 @@ def _unseen(table: pa.Table, after: int) -> pa.Table:
 
 def _check_mirror_version(connection: duckdb.DuckDBPyConnection) -> None:
     connection.execute(
-        "insert into ops.views select 'mirror', ?, '', now(), 0 where not exists (from ops.views where name = 'mirror')",
+        "insert or ignore into ops.views values ('mirror', ?, '', now(), 0)",
         [mirror.VERSION],
     )
     found = sql.value(connection, "select version from ops.views where name = 'mirror'")

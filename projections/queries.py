@@ -27,6 +27,11 @@ def records(cur: DuckDBPyConnection, candidate_id: str) -> list[str]:
     return [row["candidate_id"] for row in _rows(cur, "identity", "records", candidate_id=candidate_id)]
 
 
+def ever_merged(cur: DuckDBPyConnection, candidate_id: str) -> list[str]:
+    """Every record that is or ever was one person with `candidate_id`, itself included."""
+    return [row["candidate_id"] for row in _rows(cur, "identity", "ever_merged", candidate_id=candidate_id)]
+
+
 def forest(cur: DuckDBPyConnection, candidate_id: str) -> Forest:
     """The merges in force among the person's records."""
     rows = _rows(cur, "identity", "records", candidate_id=candidate_id)
@@ -73,9 +78,7 @@ def trail(cur: DuckDBPyConnection, canonical_id: str) -> list[Row]:
 
 def engagement_score(cur: DuckDBPyConnection, canonical_id: str, as_of: datetime | None = None) -> Row | None:
     """The person's score with what it rests on; None when there is no such person."""
-    found = _rows(
-        cur, "engagement_score", "score", canonical_id=canonical_id, as_of=as_of or utc_now(), limit=1
-    )
+    found = _rows(cur, "engagement_score", "score", canonical_id=canonical_id, as_of=as_of or utc_now(), limit=1)
     return found[0] if found else None
 
 
@@ -126,7 +129,7 @@ def status(cur: DuckDBPyConnection) -> Row:
     """Row counts, checkpoint, dead letters, and the views with their versions."""
     counts = {row["name"]: row["rows"] for row in _rows(cur, "mirror", "rows")}
     for view in VIEWS:
-        counts[view.name] = sql.value(cur, "select count(*) from " + view.table)
+        counts[view.name] = len(cur.table(view.table))
     return {
         "checkpoint": sql.value(cur, "select seq from ops.checkpoint"),
         "rows": counts,

@@ -8,8 +8,12 @@ from duckdb import DuckDBPyConnection
 
 from projections import sql
 
-SCOPE = {"candidate_id": "scope_records", "canonical_id": "scope_persons", "pool_id": "scope_pools"}
-"""The table of affected values, by key. `view.sql` reads through it; the engine fills it."""
+IN_SCOPE = {
+    "candidate_id": "candidate_id in (select candidate_id from scope_records)",
+    "canonical_id": "canonical_id in (select canonical_id from scope_persons)",
+    "pool_id": "pool_id in (select pool_id from scope_pools)",
+}
+"""By key: the rows that a batch affects."""
 
 
 def nothing(_connection: DuckDBPyConnection) -> None:
@@ -64,6 +68,6 @@ class View:
 
     def refresh(self, connection: DuckDBPyConnection) -> None:
         """Compute the rows in scope anew."""
-        affected = [f"{key} in (select {key} from {SCOPE[key]})" for key in self.keys]
-        connection.execute("delete from " + self.table + " where " + " and ".join(affected))
+        affected = " and ".join(IN_SCOPE[key] for key in self.keys)
+        connection.execute("delete from " + self.table + " where " + affected)  # noqa: S608 - both are our own words
         self.compute(connection)

@@ -36,7 +36,7 @@ def show_top(found: dict[str, object]) -> None:
         f"Engagement as of {output.moment(str(found['as_of']))} (UTC)",
         ["candidate", "name", "score", "last engaged", "flag"],
         (
-            [output.short(r["canonical_id"]), r.get("name"), r["score"], r.get("last_engaged_at"), r.get("flag")]
+            [output.short(r["canonical_id"]), output.name(r), r["score"], r.get("last_engaged_at"), r.get("flag")]
             for r in rows
         ),
     )
@@ -56,7 +56,7 @@ def show(
     if json:
         output.as_json(found)
         return
-    contributions = found.pop("contributions", None)
+    contributions = found.pop("events", None)
     output.table("Engagement", ["what", "value"], found.items())
     if contributions is not None:
         columns = list(contributions[0]) if contributions else ["no scoring events"]

@@ -63,7 +63,7 @@ def options(
     verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Log to standard error, as JSON lines.")] = False,
 ) -> None:
     """Options of every command."""
-    settings = Settings(**({} if data_dir is None else {"data": data_dir}))
+    settings = Settings() if data_dir is None else Settings(data=data_dir)
     logging.configure(settings.log_level if verbose or context.invoked_subcommand == "up" else "error")
     context.obj = settings
 

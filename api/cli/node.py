@@ -75,13 +75,11 @@ def _show_status(found: dict[str, Any]) -> None:
             ["fsync before acknowledging", ledger["sync"]],
             ["views stand at event", views["checkpoint"]],
             ["views behind by", views["lag_events"]],
-            ["dead letters", views["dead_letters"]],
+            ["dead letters", len(views["dead_letters"])],
             ["master key", found["master_key_id"]],
         ],
     )
-    output.table(
-        "Views", ["view", "version", "rows"], ([v["name"], str(v["version"]), v["rows"]] for v in views["views"])
-    )
+    output.table("Views", ["table", "rows"], ([name, rows] for name, rows in views["rows"].items()))
 
 
 def rebuild(

@@ -1,7 +1,7 @@
 """Answers for people and for programs."""
 
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -54,3 +54,8 @@ def moment(iso: str | None) -> str:
 def short(hex_id: str | None) -> str:
     """The beginning of an id, enough to tell rows apart."""
     return (hex_id or "")[:8]
+
+
+def name(row: Mapping[str, Any]) -> str:
+    """First and last name, as far as they are known."""
+    return " ".join(part for part in (row.get("first_name"), row.get("last_name")) if part)

@@ -1,5 +1,6 @@
 """`rapport pools`: who is in, who was in."""
 
+from datetime import datetime
 from pathlib import Path
 from typing import Annotated, Any
 from urllib.parse import quote
@@ -9,7 +10,7 @@ import typer
 
 from api.cli import output
 from api.cli.client import connect
-from api.cli.parameters import JSON, AsOf, Ref
+from api.cli.parameters import JSON, AsOf, Ref, moment
 
 app = typer.Typer(no_args_is_help=True, help="Talent pools, by rule and by hand.")
 Pool = Annotated[str, typer.Argument(metavar="POOL", help="Name or id.")]
@@ -43,7 +44,7 @@ def show_pools(found: dict[str, Any]) -> None:
                 p["size"],
                 p["created_at"],
                 p["archived_at"],
-                p["rule"] if isinstance(p["rule"], str) else orjson.dumps(p["rule"]).decode(),
+                _in_words(p["rule"]),
             ]
             for p in found["pools"]
         ),
@@ -56,10 +57,15 @@ def create(
     name: Annotated[str, typer.Argument(metavar="NAME", help="Unique, without regard to case.")],
     rule: Annotated[str, typer.Option(help=RULE_HELP)] = "{}",
     description: Annotated[str | None, typer.Option()] = None,
+    since: Annotated[
+        datetime | None, typer.Option(parser=moment, metavar="TIME", help="Since when the rule holds. Default: now.")
+    ] = None,
     json: JSON = False,
 ) -> None:
     """Create a pool; without a rule it holds pinned candidates only."""
     body = {"name": name, "description": description, "rule": _rule(rule)}
+    if since is not None:
+        body["occurred_at"] = since.isoformat()
     with connect(context.obj) as client:
         found = client.send("POST", "/v1/pools", json=body)
     _done(found, f"pool {name} created ({output.short(found['pool'])}, event {found['seq']})", json)
@@ -77,7 +83,7 @@ def members(context: typer.Context, pool: Pool, as_of: AsOf = None, json: JSON =
         f"{pool}: {found['count']:,} members as of {output.moment(found['as_of'])} (UTC)",
         ["candidate", "name", "headline", "location", "joined"],
         (
-            [output.short(m["canonical_id"]), m.get("name"), m.get("headline"), m.get("location"), m["joined_at"]]
+            [output.short(m["canonical_id"]), output.name(m), m.get("headline"), m.get("location"), m["joined_at"]]
             for m in found["members"]
         ),
     )
@@ -137,6 +143,16 @@ def _rule(text: str) -> Any:
         raise typer.BadParameter(f"{text[1:]} cannot be read: {error.strerror}") from None
     except orjson.JSONDecodeError as error:
         raise typer.BadParameter(f"the rule is not JSON: {error.msg}") from None
+
+
+def _in_words(rule: str) -> str:
+    groups = orjson.loads(rule).items()
+    return "; ".join(f"{group}: {', '.join(map(_condition, found))}" for group, found in groups if found)
+
+
+def _condition(predicate: dict[str, Any]) -> str:
+    ((kind, value),) = predicate.items()
+    return f"{kind} {'/'.join(value.values()) if isinstance(value, dict) else value}"
 
 
 def _done(found: dict[str, Any], sentence: str, json: bool) -> None:

@@ -8,7 +8,7 @@ from fastapi.responses import JSONResponse
 from pydantic import AwareDatetime, BaseModel, Field
 
 from api.http.interactions import record_all
-from api.http.parameters import AsOf, CandidateId, Cursor, NodeUpToDate
+from api.http.parameters import AsOf, CandidateId, Cursor, NodeUpToDate, canonical_of
 from api.http.problems import STATUS, problem
 from api.references import reference_of
 from domain.event import utc_now
@@ -22,7 +22,7 @@ router = APIRouter(tags=["candidates"])
 @router.get("/v1/candidates/{ref}", summary="One person's profile, over all their records")
 def show(candidate: CandidateId, cursor: Cursor) -> dict[str, Any]:
     """The profile as it stands, with tags, identifiers and the records it is made of."""
-    return queries.profile(cursor, candidate) or {"canonical_id": candidate}
+    return queries.profile(cursor, canonical_of(cursor, candidate)) or {}
 
 
 @router.get("/v1/candidates/{ref}/timeline", summary="Everything that happened with one person")
@@ -35,7 +35,7 @@ def timeline(
     before_seq: Annotated[int | None, Query(description="continue before this event")] = None,
 ) -> dict[str, Any]:
     """Newest first; `next_before_seq` continues where this page ends."""
-    canonical = queries.canonical(cursor, candidate)
+    canonical = canonical_of(cursor, candidate)
     rows = queries.timeline(cursor, canonical, as_of, known_at, limit, before_seq)
     more = rows[-1]["seq"] if len(rows) == limit else None
     return {"candidate": canonical, "events": rows, "next_before_seq": more}

@@ -4,7 +4,8 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Query
 
-from api.http.parameters import AsOf, CandidateId, Cursor
+from api.http.parameters import AsOf, CandidateId, Cursor, canonical_of
+from api.node import ViewsBehind
 from projections import queries
 
 router = APIRouter(tags=["engagement"])
@@ -24,8 +25,8 @@ def show(
     explain: Annotated[bool, Query(description="every event and what it adds")] = False,
 ) -> dict[str, Any]:
     """The score as of `as_of`; with `explain`, each event, whether it counts, why, and what it is worth by then."""
-    canonical = queries.canonical(cursor, candidate)
+    canonical = canonical_of(cursor, candidate)
     score = queries.engagement_score(cursor, canonical, as_of)
-    if explain:
-        score = score | {"contributions": queries.engagement_explain(cursor, canonical, as_of)}
-    return score
+    if score is None:
+        raise ViewsBehind("the views do not hold this candidate yet; ask with ?min_seq= or try again shortly")
+    return score | ({"events": queries.engagement_explain(cursor, canonical, as_of)} if explain else {})

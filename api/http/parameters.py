@@ -8,8 +8,9 @@ import duckdb
 from fastapi import Depends, Path, Query, Request
 from pydantic import AwareDatetime
 
-from api.node import Node
+from api.node import Node, ViewsBehind
 from api.references import reference_of
+from projections import queries
 
 
 def _node(
@@ -51,3 +52,11 @@ def _candidate(
 
 CandidateId = Annotated[str, Depends(_candidate)]
 """The record that `{ref}` names."""
+
+
+def canonical_of(cursor: duckdb.DuckDBPyConnection, candidate_id: str) -> str:
+    """The record that stands for the person. Raises ViewsBehind when the views do not hold the candidate yet."""
+    canonical = queries.canonical(cursor, candidate_id)
+    if canonical is None:
+        raise ViewsBehind("the views do not hold this candidate yet; ask with ?min_seq= or try again shortly")
+    return canonical

@@ -4,12 +4,12 @@ from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Body
 from fastapi.responses import JSONResponse
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 
 from api.http.parameters import AsOf, Cursor, NodeUpToDate
 from api.references import reference_of
 from domain import pool
-from domain.event import Name, Text, utc_now
+from domain.event import Name, Text, UtcDatetime, utc_now
 from domain.interaction import DEFAULT_ACTOR
 from domain.pool import PoolEvent
 from domain.rule import EMPTY, Rule
@@ -19,7 +19,7 @@ router = APIRouter(tags=["pools"])
 
 
 class NewPool(BaseModel):
-    """A pool to be; without a rule it holds pinned candidates only."""
+    """A pool to be; without a rule it holds pinned candidates only. `occurred_at` says since when its rule holds."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -27,6 +27,7 @@ class NewPool(BaseModel):
     description: Text | None = None
     rule: Rule = EMPTY
     actor: Name = DEFAULT_ACTOR
+    occurred_at: UtcDatetime = Field(default_factory=utc_now)
 
 
 @router.get("/v1/pools", summary="All pools with their size")
@@ -39,7 +40,7 @@ def list_pools(cursor: Cursor, as_of: AsOf) -> dict[str, Any]:
 def create(request: NewPool, node: NodeUpToDate) -> dict[str, Any]:
     """Names are unique without regard to case."""
     event = pool.Created(
-        occurred_at=utc_now(),
+        occurred_at=request.occurred_at,
         actor=request.actor,
         name=request.name,
         description=request.description,

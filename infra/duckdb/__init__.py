@@ -24,12 +24,12 @@ def open_database(path: Path, *, memory_limit: str = MEMORY_LIMIT) -> duckdb.Duc
 
     Raises DatabaseLocked or DatabaseUnreadable.
     """
-    settings = {
-        "enable_external_access": "false",
-        "autoinstall_known_extensions": "false",
-        "autoload_known_extensions": "false",
+    settings: dict[str, str | bool | int | float | list[str]] = {
+        "enable_external_access": False,
+        "autoinstall_known_extensions": False,
+        "autoload_known_extensions": False,
         "memory_limit": memory_limit,
-        "dynamic_or_filter_threshold": str(INDEXED_KEYS),
+        "dynamic_or_filter_threshold": INDEXED_KEYS,
     }
     try:
         connection = duckdb.connect(path, config=settings)

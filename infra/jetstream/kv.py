@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import asyncio
 import re
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from functools import partial
-from typing import Any, TypeVar
+from typing import Any
 
 from eventsourcing.persistence import DataError, IntegrityError, OperationalError
 
 from infra.jetstream.batch import CONFLICTS, publish_batch, publish_one
 from infra.jetstream.connection import ApiError, Connection, ConnectionLost
+from infra.jetstream.pipeline import pipelined
 from infra.jetstream.reader import LedgerReader
 from infra.jetstream.stream import (
     StoredMessage,
@@ -22,8 +22,6 @@ from infra.jetstream.stream import (
     get_message,
     scan_subject,
 )
-
-T = TypeVar("T")
 
 IN_FLIGHT = 256
 BATCH = 500
@@ -62,7 +60,7 @@ class Bucket:
     def get_many(self, keys: Iterable[str]) -> dict[str, bytes]:
         """The values of those keys that have one."""
         wanted = list(dict.fromkeys(keys))
-        found = self._connection.call(self._each(wanted, self._last), BULK_TIMEOUT_S)
+        found = self._connection.call(pipelined(wanted, self._last, IN_FLIGHT), BULK_TIMEOUT_S)
         return {key: entry.body for key, entry in zip(wanted, found, strict=True) if entry is not None and entry.body}
 
     def load_all(self) -> dict[str, bytes]:
@@ -126,7 +124,7 @@ class Bucket:
                 except ConnectionLost:
                     unsure = True
                     await self._connection.wait_connected(self._connection.request_timeout_s)
-            each = await self._each(some, partial(self._create_one, items, unsure=unsure))
+            each = await pipelined(some, partial(self._create_one, items, unsure=unsure), IN_FLIGHT)
             made.update(zip(some, each, strict=True))
         return made
 
@@ -164,20 +162,6 @@ class Bucket:
             if error.code in CONFLICTS:
                 raise IntegrityError(f"another revision came first in bucket {self.name}") from None
             raise OperationalError(f"bucket {self.name} cannot store: {error.description}") from error
-
-    async def _each(self, keys: Sequence[str], work: Callable[[str], Awaitable[T]]) -> list[T]:
-        """`work` for every key, a bounded number at a time; in the order of the keys."""
-        waiting = iter(enumerate(keys))
-        results: dict[int, T] = {}
-
-        async def labour() -> None:
-            for number, key in waiting:
-                results[number] = await work(key)
-
-        async with asyncio.TaskGroup() as group:
-            for _ in range(min(IN_FLIGHT, len(keys))):
-                group.create_task(labour())
-        return [results[number] for number in range(len(keys))]
 
 
 def _checked(value: bytes) -> bytes:

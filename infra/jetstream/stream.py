@@ -6,16 +6,16 @@ embedded server's configuration is ours; a cluster's is its operator's word.
 
 from __future__ import annotations
 
-import asyncio
 import base64
 from collections.abc import AsyncIterator, Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, NamedTuple
 
 from eventsourcing.persistence import OperationalError, ProgrammingError
 
 from infra.jetstream.connection import ApiError, Connection
+from infra.jetstream.pipeline import pipelined
 
 NOT_FOUND = 10037
 NAME_IN_USE = 10058
@@ -39,7 +39,6 @@ class Stream:
     name: str
     prefix: str
     replicas: int = 1
-    settings: dict[str, Any] = field(default_factory=dict, compare=False)
 
 
 def declare_stream(
@@ -131,19 +130,17 @@ async def erase_messages(connection: Connection, stream: Stream, seqs: Iterable[
 
     Only this way of deleting leaves no bytes behind: a purge, an eviction by a limit and `no_erase` do not.
     """
-    slots = asyncio.Semaphore(DELETES_IN_FLIGHT)
 
     async def erase(seq: int) -> bool:
-        async with slots:
-            try:
-                await connection.api(f"STREAM.MSG.DELETE.{stream.name}", {"seq": seq})
-            except ApiError as error:
-                if await get_message(connection, stream, seq=seq) is None:
-                    return False
-                raise OperationalError(f"{stream.name} does not erase seq {seq}: {error.description}") from error
-            return True
+        try:
+            await connection.api(f"STREAM.MSG.DELETE.{stream.name}", {"seq": seq})
+        except ApiError as error:
+            if await get_message(connection, stream, seq=seq) is None:
+                return False
+            raise OperationalError(f"{stream.name} does not erase seq {seq}: {error.description}") from error
+        return True
 
-    return sum(await asyncio.gather(*(erase(seq) for seq in seqs)))
+    return sum(await pipelined(seqs, erase, DELETES_IN_FLIGHT))
 
 
 async def erase_subject(connection: Connection, stream: Stream, subject: str) -> int:

@@ -102,7 +102,7 @@ def test_a_folder_that_cannot_be_written_is_named(tmp_path: Path) -> None:
 
 def test_the_servers_last_words_are_reported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(nats_server, "CONFIG", "listen: {port}\nnonsense: {user}\n")
-    with pytest.raises(ServerStartError, match="stopped at start: .*nonsense"):
+    with pytest.raises(ServerStartError, match=r"stopped at start: .*nonsense"):
         EmbeddedServer(tmp_path / "data").start()
 
 

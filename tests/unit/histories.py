@@ -7,9 +7,16 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pyarrow as pa
+from duckdb import DuckDBPyConnection
+from hypothesis import strategies as st
 
+from domain import candidate as c
+from domain import pool as p
 from domain.event import Event, personal_fields
-from projections import BATCH_SCHEMA
+from domain.policy import OPEN_TRACKING, Basis, Channel
+from domain.rule import Rule
+from projections import BATCH_SCHEMA, Projector
+from projections.registry import VIEWS
 
 EPOCH = datetime(2026, 1, 1, tzinfo=UTC)
 
@@ -63,3 +70,152 @@ def recorded(events: Iterable[tuple[str, Event]], after: int = 0) -> list[Record
 def table(history: Sequence[Recorded]) -> pa.Table:
     """The batch of these events."""
     return pa.Table.from_pylist([r.row for r in history], schema=BATCH_SCHEMA)
+
+
+# ── strategies ─────────────────────────────────────────────────────────────────────────────────────
+
+CANDIDATES = tuple(letter * 32 for letter in "abcd")
+POOLS = ("1" * 32, "2" * 32)
+PURPOSES = ("recruiting", OPEN_TRACKING, "marketing")
+CHANNELS = (None, Channel.EMAIL, Channel.PHONE)
+UNHEARD = (Channel.SMS, "newsletter")
+"""A channel and a purpose that no history names."""
+
+days = st.integers(0, 20)
+moments = st.builds(lambda day, s: EPOCH + timedelta(days=day, seconds=s), days, st.sampled_from([0, 0, 1, 5]))
+
+
+def _of(cls: type[Event], **fields: st.SearchStrategy[Any]) -> st.SearchStrategy[Event]:
+    return st.builds(cls, occurred_at=moments, actor=st.just("user:x"), **fields)
+
+
+def _maybe(*values: Any) -> st.SearchStrategy[Any]:
+    return st.sampled_from([None, *values])
+
+
+_tags = st.sampled_from(["Python", "python ", "go"])
+_locations = _maybe("Berlin, Germany", "berlin", "Paris")
+_skills = st.sampled_from([(), ("SQL",), ("sql", "Rust"), ("Rust",)])
+_profile = {
+    "source": _maybe("linkedin", "ats"),
+    "location": _locations,
+    "skills": _skills,
+    "seniority": _maybe("junior", "senior"),
+    "role_family": _maybe("Data"),
+    "first_name": _maybe("Ada", "Grace"),
+    "employer": _maybe("Analytical Engines"),
+    "identifiers": st.sampled_from([(), ("email:a@example.com",), ("email:b@example.com", "phone:+4412345678")]),
+}
+_channels, _purposes = st.sampled_from(CHANNELS), _maybe(*PURPOSES)
+_named = st.sampled_from(PURPOSES)
+_messages = _maybe("m1", "m2")
+_machine = st.sampled_from([None, True, False, False])
+_expiry = st.none() | days.map(lambda day: EPOCH + timedelta(days=day, hours=12))
+
+profiles = _of(c.Sourced, **_profile) | _of(c.ProfileCorrected, **_profile)
+tags = _of(c.Tagged, tag=_tags) | _of(c.Untagged, tag=_tags)
+statements = st.one_of(
+    _of(c.ConsentGiven, purpose=_named, channel=_channels, expires_at=_expiry, notice_version=_maybe("n1")),
+    _of(c.ConsentWithdrawn, purpose=_purposes, channel=_channels),
+    _of(c.OptedOut, purpose=_purposes, channel=_channels, method=_maybe("link")),
+    _of(c.OptedIn, purpose=_purposes, channel=_channels),
+    _of(c.BasisRecorded, purpose=_named, channel=_channels, basis=st.sampled_from(Basis), lia=_maybe("LIA-1")),
+    _of(c.Complained),
+)
+acts = st.one_of(
+    _of(c.Emailed, message=_messages),
+    _of(c.Delivered, message=_messages),
+    _of(c.Opened, message=_messages, machine=_machine),
+    _of(c.Opened, message=_messages, machine=_machine),
+    _of(c.Clicked, message=_messages, machine=_machine, url=_maybe("https://a", "https://b")),
+    _of(c.Replied),
+    _of(c.Bounced, kind=st.sampled_from(["hard", "soft"])),
+    _of(c.EventAttended, event=st.just("meetup")),
+)
+tracking = _of(c.BasisRecorded, purpose=st.just(OPEN_TRACKING), basis=st.just(Basis.LEGITIMATE_INTEREST))
+merges = _of(c.Merged, into=st.sampled_from(CANDIDATES)) | _of(c.Unmerged, into=st.sampled_from(CANDIDATES))
+
+_predicates = st.one_of(
+    st.sampled_from(["python", "GO"]).map(lambda tag: {"tag": tag}),
+    st.sampled_from(["sql", "rust"]).map(lambda skill: {"skill": skill}),
+    st.sampled_from(["berlin", " Germany", "paris"]).map(lambda place: {"location": place}),
+    st.sampled_from(["junior", "senior"]).map(lambda level: {"seniority": level}),
+    st.just({"source": "LinkedIn"}),
+    st.just({"role_family": "data"}),
+    st.builds(
+        lambda channel, purpose: {"contactable": {"channel": channel, "purpose": purpose}},
+        st.sampled_from(["email", "phone", "sms"]),
+        st.sampled_from(["recruiting", "marketing"]),
+    ),
+)
+_some = st.lists(_predicates, max_size=2)
+rules = st.builds(lambda *parts: Rule.model_validate(dict(zip(("all", "any", "none"), parts))), _some, _some, _some)
+_by_hand = {"candidate": st.sampled_from(CANDIDATES)}
+pool_events = st.one_of(
+    _of(p.RuleChanged, rule=rules),
+    _of(p.CandidatePinned, **_by_hand),
+    _of(p.CandidateUnpinned, **_by_hand),
+    _of(p.CandidateExcluded, **_by_hand),
+    _of(p.Archived),
+)
+pools_created = _of(p.Created, name=st.just("A pool"), rule=rules)
+
+
+@st.composite
+def histories(
+    draw: st.DrawFn, *kinds: st.SearchStrategy[Event], pools: bool = False, max_size: int = 14, distinct: bool = False
+) -> list[Recorded]:
+    """A ledger of events of these kinds; with `pools`, of both pools as well.
+
+    With `distinct` no two events happened at the same time.
+    """
+    streams = st.tuples(st.sampled_from(CANDIDATES), st.one_of(*kinds))
+    if pools:
+        created = [(pool, draw(pools_created)) for pool in POOLS]
+        streams = streams | st.tuples(st.sampled_from(POOLS), pool_events)
+    events = draw(st.lists(streams, min_size=1, max_size=max_size))
+    if pools:
+        at = draw(st.integers(0, len(events)))
+        events[at:at] = created
+        born = {id(created[0][1]), id(created[1][1])}
+        events = [x for i, x in enumerate(events) if x[0] not in POOLS or i >= at or id(x[1]) in born]
+    if distinct:
+        apart = draw(st.permutations(range(len(events))))
+        events = [
+            (aggregate, event.model_copy(update={"occurred_at": EPOCH + timedelta(hours=7 * n)}))
+            for n, (aggregate, event) in zip(apart, events, strict=True)
+        ]
+    return recorded(events)
+
+
+@st.composite
+def cuts(draw: st.DrawFn, size: int) -> list[tuple[int, int]]:
+    """Batches over `size` rows, some of them starting with rows of the batch before."""
+    ends = sorted(draw(st.sets(st.integers(1, size), max_size=4)) | {size})
+    starts = [0, *ends[:-1]]
+    return [(max(0, start - draw(st.integers(0, 2))), end) for start, end in zip(starts, ends, strict=True)]
+
+
+anything = (profiles, tags, statements, acts, merges)
+
+
+# ── a database to hold them ────────────────────────────────────────────────────────────────────────
+
+TABLES = tuple(view.table for view in VIEWS)
+
+
+def fresh(connection: DuckDBPyConnection) -> Projector:
+    """A projector of an empty ledger on this connection."""
+    for name in ("main.events", "pii.events", "ops.dead_letters", "ops.checkpoint", *TABLES):
+        connection.execute(f"delete from {name}")  # noqa: S608 - a test's own names
+    return Projector(connection)
+
+
+def contents(connection: DuckDBPyConnection, *, seqs: bool = True) -> dict[str, list[tuple[Any, ...]]]:
+    """Every view's rows, in an order of their own; without `seqs`, leaving out ledger positions."""
+    found = {}
+    for name in TABLES:
+        columns = "*" if seqs else "columns(lambda c: not c like '%seq')"
+        rows = connection.execute(f"select {columns} from {name}").fetchall()  # noqa: S608 - a test's own names
+        found[name] = sorted(rows, key=repr)
+    return found

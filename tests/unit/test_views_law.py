@@ -1,0 +1,68 @@
+"""The law of every view: kept up batch by batch, it equals the same SELECT run over everything."""
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from duckdb import DuckDBPyConnection
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from infra.duckdb import open_database
+from projections import Projector, rebuild
+from tests.unit.histories import Recorded, anything, contents, cuts, fresh, histories, table
+
+SOAK = bool(os.environ.get("RAPPORT_SOAK"))
+slow = settings(
+    max_examples=1000 if SOAK else 25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+
+
+@pytest.fixture(scope="module")
+def database(tmp_path_factory: pytest.TempPathFactory) -> Iterator[DuckDBPyConnection]:
+    path: Path = tmp_path_factory.mktemp("law") / "rapport.duckdb"
+    connection = open_database(path)
+    Projector(connection)
+    yield connection
+    connection.close()
+
+
+@slow
+@given(st.data())
+def test_incremental_equals_whole(database: DuckDBPyConnection, data: st.DataObject) -> None:
+    """Any batches, with repeats, late facts, merges and unmerges: the same rows as a rebuild, and as one batch."""
+    history = data.draw(histories(*anything, pools=True))
+    projector = fresh(database)
+    for start, end in data.draw(cuts(len(history))):
+        projector.apply(table(history[start:end]))
+    incremental = contents(database)
+    rebuild(projector)
+    assert contents(database) == incremental
+    fresh(database).apply(table(history))
+    assert contents(database) == incremental
+
+
+@slow
+@given(st.data())
+def test_views_do_not_depend_on_how_the_streams_of_aggregates_interleave(
+    database: DuckDBPyConnection, data: st.DataObject
+) -> None:
+    """Without merges, and when no two events happened at once, only what happened counts, not when it arrived."""
+    history = data.draw(histories(*anything[:-1], pools=True, distinct=True))
+    fresh(database).apply(table(history))
+    first = contents(database, seqs=False)
+    projector = fresh(database)
+    other = data.draw(interleaved(history))
+    for start, end in data.draw(cuts(len(other))):
+        projector.apply(table(other[start:end]))
+    assert contents(database, seqs=False) == first
+
+
+@st.composite
+def interleaved(draw: st.DrawFn, history: list[Recorded]) -> list[Recorded]:
+    """The same streams, each in its own order, taken up by the ledger in another."""
+    order = draw(st.permutations([r.id for r in history]))
+    streams = {id_: iter([r for r in history if r.id == id_]) for id_ in order}
+    taken = [next(streams[id_]) for id_ in order]
+    return [Recorded(n, r.kind, r.id, r.version, r.event) for n, r in enumerate(taken, start=1)]
