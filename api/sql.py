@@ -29,7 +29,10 @@ def select(cursor: duckdb.DuckDBPyConnection, sql: str) -> pa.Table:
     timer = Timer(MAX_SECONDS, cursor.interrupt)
     timer.start()
     try:
-        reader = cursor.execute(statements[0]).to_arrow_reader(100_000)
+        relation = cursor.sql(statements[0])
+        if relation is None:
+            raise QueryRefused("only a statement with an answer is taken here")
+        reader = relation.to_arrow_reader(100_000)
         batches, rows = [], 0
         for batch in reader:
             batches.append(batch)

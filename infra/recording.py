@@ -126,7 +126,7 @@ class Recording:
         ids: set[str] = set()
         for interaction in interactions:
             for reference in _references(interaction):
-                ids.update({reference.id} - {None})
+                ids.update([reference.id] if reference.id else [])
                 try:
                     identifiers.update(identifiers_of(reference))
                 except errors.InvalidInteraction:

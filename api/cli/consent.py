@@ -1,5 +1,6 @@
 """`rapport consent`: replay a trail, ask whether somebody may be contacted."""
 
+from itertools import pairwise
 from typing import Annotated, Any
 from urllib.parse import quote
 
@@ -28,22 +29,25 @@ def show_trail(found: dict[str, Any]) -> None:
     """The trail as two tables: what happened, and where it led."""
     known = f", known at {output.moment(found['known_at'])}" if found["known_at"] else ""
     title = f"Consent trail of {found['candidate']}, as of {output.moment(found['as_of'])}{known} (UTC)"
+    states: list[dict[str, str]] = [{}, *(_by_cell(e["state"]) for e in found["events"])]
     output.table(
         title,
-        ["seq", "happened", "recorded", "event", "channel", "actor", "evidence", "state after"],
+        ["seq", "happened", "recorded", "event", "by", "evidence", "changes"],
         (
             [
                 str(e["seq"]),
                 e["occurred_at"],
                 e["recorded_at"],
-                e["type"],
-                e["channel"] or "",
+                f"{e['type']} ({e['channel']})" if e["channel"] else e["type"],
                 e["actor"],
-                ", ".join(f"{k}={v}" for k, v in e["data"].items()),
-                _cells(e["state"]),
+                "\n".join(f"{k} {v}" for k, v in e["data"].items()),
+                "\n".join(
+                    f"{cell}: {status}" for cell, status in after.items() if before.get(cell, "no_basis") != status
+                ),
             ]
-            for e in found["events"]
+            for e, (before, after) in zip(found["events"], pairwise(states), strict=True)
         ),
+        whole=["seq", "happened", "recorded", "event"],
     )
     output.table(
         "Standing",
@@ -55,8 +59,8 @@ def show_trail(found: dict[str, Any]) -> None:
     )
 
 
-def _cells(state: list[dict[str, Any]]) -> str:
-    return "\n".join(f"{s['channel']}/{s['purpose']}: {s['status']}" for s in state)
+def _by_cell(state: list[dict[str, Any]]) -> dict[str, str]:
+    return {f"{s['channel']}/{s['purpose']}": s["status"] for s in state}
 
 
 @app.command()

@@ -14,6 +14,7 @@ import pyarrow.parquet
 import typer
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
 
+from api import sql
 from api.cli import output
 from api.cli.client import Client, connect
 from api.cli.parameters import JSON
@@ -162,13 +163,8 @@ def _progress(quiet: bool) -> Progress:
 
 def _show_summary(summary: dict[str, Any]) -> None:
     done, known, bad = summary["accepted"], summary["duplicates"], summary["rejected"]
-    if not done and not bad:
-        output.out.print(f"nothing new: all {known:,} were known already; the ledger stands at {summary['last_seq']:,}")
-        return
-    sentence = (
-        f"accepted {done:,} · known already {known:,} · rejected {bad:,}; the ledger stands at {summary['last_seq']:,}"
-    )
-    output.out.print(sentence)
+    news = f"{done:,} recorded" if done else "nothing new, nothing changed"
+    output.out.print(f"{news}: {known:,} known already, {bad:,} rejected; the ledger stands at {summary['last_seq']:,}")
     if summary["ignored_columns"]:
         output.out.print(f"columns not used: {', '.join(summary['ignored_columns'])}", markup=False)
     if bad:
@@ -189,7 +185,7 @@ def query_command(
         case Format.TABLE:
             output.table("", table.column_names, (list(row.values()) for row in table.to_pylist()))
         case Format.JSON:
-            output.as_json(table.to_pylist())
+            sys.stdout.buffer.write(sql.as_json(table) + b"\n")
         case Format.CSV:
             pa.csv.write_csv(table, sys.stdout.buffer)
         case Format.PARQUET:

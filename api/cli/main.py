@@ -6,7 +6,6 @@ import sys
 from pathlib import Path
 from typing import Annotated
 
-import click
 import typer
 from eventsourcing.persistence import PersistenceError
 from pydantic import ValidationError
@@ -72,23 +71,15 @@ def main() -> None:
     """Runs the command; exit code 0 is done, 1 refused or found wanting, 2 usage, 130 interrupted."""
     signal.signal(signal.SIGTERM, _terminate)
     try:
-        code = app(standalone_mode=False)
+        app()
     except EXPECTED as error:
-        code = _fail(str(error), 1)
+        sys.exit(_fail(str(error), 1))
     except ValidationError as error:
         first = error.errors()[0]
-        code = _fail(f"setting RAPPORT_{'_'.join(map(str, first['loc'])).upper()}: {first['msg']}", 2)
-    except click.exceptions.Abort:
-        code = 130
-    except click.exceptions.ClickException as error:
-        error.show()
-        code = error.exit_code
-    except KeyboardInterrupt:
-        code = 130
+        sys.exit(_fail(f"setting RAPPORT_{'_'.join(map(str, first['loc'])).upper()}: {first['msg']}", 2))
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # whoever read us has enough
-        code = 0
-    sys.exit(code if isinstance(code, int) else 0)
+        sys.exit(0)
 
 
 def _fail(sentence: str, code: int) -> int:

@@ -6,6 +6,7 @@ from datetime import datetime
 from typing import Any
 
 import orjson
+from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
@@ -19,14 +20,24 @@ def as_json(document: Any) -> None:
     sys.stdout.flush()
 
 
-def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
-    """A table a person can read."""
-    shown = Table(title=title, title_justify="left", title_style="bold", header_style="bold", pad_edge=False)
-    for column in columns:
-        shown.add_column(column, overflow="fold")
+def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[Any]], whole: Sequence[str] = ()) -> None:
+    """A table a person can read; the columns named in `whole` are never wrapped."""
+    rows = list(rows)
+    shown = Table(title=title or None, title_justify="left", title_style="bold", box=SIMPLE_HEAD, pad_edge=False)
+    for n, column in enumerate(columns):
+        shown.add_column(
+            column,
+            overflow="fold",
+            justify="right" if rows and all(_is_number(row[n]) for row in rows) else "left",
+            no_wrap=column in whole,
+        )
     for row in rows:
         shown.add_row(*(text(cell) for cell in row))
     out.print(shown)
+
+
+def _is_number(value: Any) -> bool:
+    return value is None or (isinstance(value, int | float) and not isinstance(value, bool))
 
 
 def text(value: Any) -> str:
@@ -39,6 +50,10 @@ def text(value: Any) -> str:
         return f"{value:.1f}"
     if isinstance(value, int):
         return f"{value:,}"
+    if isinstance(value, bytes):
+        return value.hex()
+    if isinstance(value, datetime):
+        return moment(value.isoformat())
     if isinstance(value, list):
         return ", ".join(map(str, value))
     if isinstance(value, str) and len(value) > 15 and value[4:5] == "-" and value[10:11] == "T":

@@ -1,10 +1,17 @@
 """Options that many commands share."""
 
+import getpass
 import re
 from datetime import UTC, datetime
 from typing import Annotated
 
 import typer
+
+
+def actor() -> str:
+    """Who acts through the command line: the user of the machine."""
+    return f"user:{getpass.getuser()}"
+
 
 JSON = Annotated[bool, typer.Option("--json", help="One JSON document on standard output.")]
 

@@ -7,7 +7,7 @@ import typer
 
 from api.cli import output
 from api.cli.client import connect
-from api.cli.parameters import JSON, AsOf, KnownAt, Ref
+from api.cli.parameters import JSON, AsOf, KnownAt, Ref, actor
 
 candidate = typer.Typer(no_args_is_help=True, help="One person, over all their records.")
 
@@ -64,7 +64,7 @@ def merge(
     json: JSON = False,
 ) -> None:
     """Two records are one person. Nothing is copied or lost; `unmerge` takes it back."""
-    _post(context, duplicate, "merge", {"into": into}, f"merged into {into}", json)
+    _post(context, duplicate, "merge", {"into": into, "actor": actor()}, f"merged into {into}", json)
 
 
 def unmerge(
@@ -73,7 +73,7 @@ def unmerge(
     json: JSON = False,
 ) -> None:
     """Both records stand for themselves again."""
-    _post(context, duplicate, "unmerge", {}, "unmerged", json)
+    _post(context, duplicate, "unmerge", {"actor": actor()}, "unmerged", json)
 
 
 def _post(context: typer.Context, ref: str, verb: str, body: dict[str, Any], done: str, json: bool) -> None:

@@ -10,7 +10,7 @@ import typer
 
 from api.cli import output
 from api.cli.client import connect
-from api.cli.parameters import JSON, AsOf, Ref, moment
+from api.cli.parameters import JSON, AsOf, Ref, actor, moment
 
 app = typer.Typer(no_args_is_help=True, help="Talent pools, by rule and by hand.")
 Pool = Annotated[str, typer.Argument(metavar="POOL", help="Name or id.")]
@@ -63,7 +63,7 @@ def create(
     json: JSON = False,
 ) -> None:
     """Create a pool; without a rule it holds pinned candidates only."""
-    body = {"name": name, "description": description, "rule": _rule(rule)}
+    body = {"name": name, "description": description, "rule": _rule(rule), "actor": actor()}
     if since is not None:
         body["occurred_at"] = since.isoformat()
     with connect(context.obj) as client:
@@ -98,14 +98,16 @@ def rule(
 ) -> None:
     """Another rule from now on."""
     with connect(context.obj) as client:
-        found = client.send("PUT", f"/v1/pools/{quote(pool, safe='')}/rule", json=_rule(rule))
+        found = client.send(
+            "PUT", f"/v1/pools/{quote(pool, safe='')}/rule", json={"rule": _rule(rule), "actor": actor()}
+        )
     _done(found, f"{pool}: {found['status']}", json)
 
 
 def _place(context: typer.Context, pool: str, ref: str, where: str, json: bool) -> None:
     with connect(context.obj) as client:
         path = f"/v1/pools/{quote(pool, safe='')}/candidates/{quote(ref, safe='')}"
-        found = client.send("PUT", path, json={"place": where})
+        found = client.send("PUT", path, json={"place": where, "actor": actor()})
     _done(found, f"{pool}: {where}", json)
 
 
@@ -131,7 +133,7 @@ def unpin(context: typer.Context, pool: Pool, ref: Ref, json: JSON = False) -> N
 def archive(context: typer.Context, pool: Pool, json: JSON = False) -> None:
     """Everybody leaves; the history stays."""
     with connect(context.obj) as client:
-        found = client.send("POST", f"/v1/pools/{quote(pool, safe='')}/archive")
+        found = client.send("POST", f"/v1/pools/{quote(pool, safe='')}/archive", json={"actor": actor()})
     _done(found, f"{pool}: archived", json)
 
 

@@ -12,6 +12,7 @@ from api import sql
 from api.http.parameters import Cursor, NodeUpToDate
 from api.http.problems import problem
 from projections import rebuild
+from projections.registry import VIEWS
 
 ARROW = "application/vnd.apache.arrow.stream"
 
@@ -49,7 +50,7 @@ def rebuild_views(
     node: NodeUpToDate, view: Annotated[str | None, Query(description="one view; all of them if absent")] = None
 ) -> JSONResponse:
     """Beside the live ones; readers see the old until the new is complete."""
-    names = [v["name"] for v in node.status()["views"]["views"]]
+    names = [v.name for v in VIEWS]
     if view is not None and view not in names:
         return problem(404, "unknown-view", f"there is no view {view!r}; known are {', '.join(names)}")
     rebuild(node.projector, view, None)

@@ -1,33 +1,50 @@
 """Pools: who is in, who was in, by rule and by hand."""
 
-from typing import Annotated, Any, Literal
+from typing import Any, Literal
 
-from fastapi import APIRouter, Body
+from fastapi import APIRouter
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel, ConfigDict, Field
 
 from api.http.parameters import AsOf, Cursor, NodeUpToDate
+from api.node import Node
 from api.references import reference_of
 from domain import pool
 from domain.event import Name, Text, UtcDatetime, utc_now
 from domain.interaction import DEFAULT_ACTOR
-from domain.pool import PoolEvent
 from domain.rule import EMPTY, Rule
 from projections import queries
 
 router = APIRouter(tags=["pools"])
 
 
-class NewPool(BaseModel):
-    """A pool to be; without a rule it holds pinned candidates only. `occurred_at` says since when its rule holds."""
+class ByWhom(BaseModel):
+    """Who acts, and since when it holds; now if unset."""
 
     model_config = ConfigDict(extra="forbid")
+
+    actor: Name = DEFAULT_ACTOR
+    occurred_at: UtcDatetime = Field(default_factory=utc_now)
+
+
+class NewPool(ByWhom):
+    """A pool to be; without a rule it holds pinned candidates only."""
 
     name: Name
     description: Text | None = None
     rule: Rule = EMPTY
-    actor: Name = DEFAULT_ACTOR
-    occurred_at: UtcDatetime = Field(default_factory=utc_now)
+
+
+class NewRule(ByWhom):
+    """The rule that takes the place of the one in force."""
+
+    rule: Rule
+
+
+class NewPlace(ByWhom):
+    """Where one candidate is put by hand."""
+
+    place: Literal["pinned", "unpinned", "excluded"]
 
 
 @router.get("/v1/pools", summary="All pools with their size")
@@ -59,33 +76,25 @@ def members(pool: str, node: NodeUpToDate, cursor: Cursor, as_of: AsOf) -> dict[
 
 
 @router.put("/v1/pools/{pool}/rule", summary="Another rule from now on")
-def change_rule(pool: str, rule: Rule, node: NodeUpToDate) -> JSONResponse:
+def change_rule(pool: str, request: NewRule, node: NodeUpToDate) -> JSONResponse:
     """Who was in under the old rule stays in the history."""
-    return _change(node, pool, _pool_event("rule_changed", rule=rule))
+    return _change(node, pool, request, "rule_changed", rule=request.rule)
 
 
 @router.post("/v1/pools/{pool}/archive", summary="Everybody leaves; the pool takes no more changes")
-def archive(pool: str, node: NodeUpToDate) -> JSONResponse:
+def archive(pool: str, request: ByWhom, node: NodeUpToDate) -> JSONResponse:
     """Archiving again changes nothing."""
-    return _change(node, pool, _pool_event("archived"))
+    return _change(node, pool, request, "archived")
 
 
 @router.put("/v1/pools/{pool}/candidates/{ref}", summary="Pin, unpin or exclude one candidate")
-def place(
-    pool: str,
-    ref: str,
-    node: NodeUpToDate,
-    place: Annotated[Literal["pinned", "unpinned", "excluded"], Body(embed=True)],
-) -> JSONResponse:
+def place(pool: str, ref: str, request: NewPlace, node: NodeUpToDate) -> JSONResponse:
     """By hand, whatever the rule says; `unpinned` leaves it to the rule again."""
     candidate = node.recording.resolve(reference_of(ref))
-    return _change(node, pool, _pool_event(f"candidate_{place}", candidate=candidate))
+    return _change(node, pool, request, f"candidate_{request.place}", candidate=candidate)
 
 
-def _pool_event(type_: str, **data: Any) -> PoolEvent:
-    return pool.EVENTS[type_](occurred_at=utc_now(), actor=DEFAULT_ACTOR, **data)
-
-
-def _change(node: NodeUpToDate, name: str, event: PoolEvent) -> JSONResponse:
+def _change(node: Node, name: str, request: ByWhom, type_: str, **data: Any) -> JSONResponse:
+    event = pool.EVENTS[type_](occurred_at=request.occurred_at, actor=request.actor, **data)
     pool_id, seq = node.pools.change(name, event)
     return JSONResponse({"pool": pool_id, "seq": seq, "status": "accepted" if seq else "unchanged"})

@@ -1,12 +1,13 @@
 """The ledger: an `eventsourcing` persistence module on NATS JetStream, a fast log reader, and key-value buckets."""
 
-from infra.jetstream.connection import ApiError, Connection, ConnectionLost
+from infra.jetstream.connection import Connection
 from infra.jetstream.factory import Factory
 from infra.jetstream.follower import Follower, RawMessage
 from infra.jetstream.kv import Bucket
 from infra.jetstream.message import LedgerCorruptedError, document
 from infra.jetstream.reader import LedgerReader
 from infra.jetstream.recorder import JetStreamAggregateRecorder, JetStreamApplicationRecorder
+from infra.jetstream.replies import ApiError, ConnectionLost
 from infra.jetstream.stream import Stream, declare_stream
 
 __all__ = [

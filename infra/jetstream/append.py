@@ -7,9 +7,10 @@ import asyncio
 from eventsourcing.persistence import OperationalError
 
 from infra.jetstream.batch import CONFLICTS, TRY_AGAIN, publish_batch, publish_one
-from infra.jetstream.connection import ApiError, Connection, ConnectionLost
+from infra.jetstream.connection import Connection
 from infra.jetstream.heads import EMPTY, Head, Heads
 from infra.jetstream.plan import Conflict, Plan, Run
+from infra.jetstream.replies import ApiError, ConnectionLost
 from infra.jetstream.stream import Stream, scan_subject
 
 ATTEMPTS = 5

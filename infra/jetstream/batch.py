@@ -6,7 +6,8 @@ import asyncio
 import secrets
 from collections.abc import Sequence
 
-from infra.jetstream.connection import Connection, ConnectionLost, Reply, read_api_reply
+from infra.jetstream.connection import Connection
+from infra.jetstream.replies import ConnectionLost, Reply, read_api_reply
 
 MOST = 1_000
 # A subject's last sequence is not the expected one: at commit of a batch, or because a batch is at it right now.

@@ -8,40 +8,22 @@ import itertools
 import re
 import threading
 from collections.abc import Callable, Coroutine
+from concurrent.futures import CancelledError
 from concurrent.futures import TimeoutError as FutureTimeoutError
 from types import TracebackType
-from typing import Any, NamedTuple, Self, TypeVar
+from typing import Any, Self, TypeVar
 
 import nats.errors
 import orjson
 from eventsourcing.persistence import DataError, OperationalError
 
+from infra.jetstream.replies import NO_RESPONDERS, ApiError, ConnectionLost, Reply, read_api_reply
 from infra.jetstream.wire import WireClient
 
 T = TypeVar("T")
 
-NO_RESPONDERS = b"NATS/1.0 503"
 UNAVAILABLE = 10008
-
-
-class ConnectionLost(OperationalError):
-    """The connection broke or did not answer in time, so whether the request took effect is unknown."""
-
-
-class ApiError(OperationalError):
-    """JetStream refused a request; `code` is its error number (such as 10071)."""
-
-    def __init__(self, code: int, description: str) -> None:
-        super().__init__(f"JetStream error {code}: {description}")
-        self.code = code
-        self.description = description
-
-
-class Reply(NamedTuple):
-    """An answer as it came: the body and the raw header block (None without headers)."""
-
-    body: bytes
-    header: bytes | None
+READ_TRY_S = 2.0  # a cluster that elects a leader answers nothing, and later answers at once
 
 
 class Connection:
@@ -113,9 +95,18 @@ class Connection:
                 raise
             future.cancel()
             raise ConnectionLost(f"no answer from NATS within {timeout_s:g} s") from None
+        except CancelledError:
+            raise ConnectionLost("the NATS connection was closed meanwhile") from None
         except BaseException:
             future.cancel()
             raise
+
+    def post(self, coroutine: Coroutine[Any, Any, None]) -> None:
+        """Runs `coroutine` on the loop some time soon without waiting for it; after close, not at all."""
+        try:
+            asyncio.run_coroutine_threadsafe(coroutine, self.loop)
+        except RuntimeError:  # the loop is closed
+            coroutine.close()
 
     async def ask(self, subject: str, body: bytes = b"", header: bytes = b"") -> asyncio.Future[Reply]:
         """Sends a request; the future has the reply, or ConnectionLost when the connection breaks or nobody listens."""
@@ -179,18 +170,20 @@ class Connection:
         except TimeoutError:
             raise ConnectionLost(f"no answer from NATS within {timeout_s:g} s") from None
 
-    async def api(self, name: str, request: dict[str, Any] | None = None) -> dict[str, Any]:
+    async def api(
+        self, name: str, request: dict[str, Any] | None = None, timeout_s: float | None = None
+    ) -> dict[str, Any]:
         """A call of `$JS.API.<name>`. Raises ApiError when JetStream refuses, ConnectionLost when it is silent."""
         body = orjson.dumps(request) if request else b""
-        reply = await self.request(f"$JS.API.{name}", body)
+        reply = await self.request(f"$JS.API.{name}", body, timeout_s=timeout_s)
         return read_api_reply(reply.body)
 
     async def read_api(self, name: str, request: dict[str, Any] | None = None) -> dict[str, Any]:
-        """`api` for what only reads: asks again, over reconnects and restarts, for `request_timeout_s`."""
+        """`api` for what only reads: asks again, over reconnects and elections, for `request_timeout_s`."""
         deadline = self.loop.time() + self.request_timeout_s
         while True:
             try:
-                return await self.api(name, request)
+                return await self.api(name, request, READ_TRY_S)
             except ConnectionLost:
                 if self.loop.time() > deadline:
                     raise
@@ -217,6 +210,7 @@ class Connection:
         self.loop.call_soon_threadsafe(self.loop.stop)
         self._thread.join(5.0)
         if not self._thread.is_alive():
+            self.loop.run_until_complete(self._shut())  # what others posted meanwhile
             self.loop.close()
 
     async def _open(self, timeout_s: float, options: dict[str, Any]) -> None:
@@ -281,12 +275,3 @@ class Connection:
             return f"the NATS server at {self._where()} refuses the login"
         reason = f" ({cause})" if str(cause) else ""
         return f"no NATS server answers at {self._where()} within {timeout_s:g} s{reason}"
-
-
-def read_api_reply(body: bytes) -> dict[str, Any]:
-    """The document of a JetStream answer. Raises ApiError when it is an error."""
-    document: dict[str, Any] = orjson.loads(body)
-    error = document.get("error")
-    if error is not None:
-        raise ApiError(error.get("err_code", error.get("code", 0)), error.get("description", ""))
-    return document

@@ -12,7 +12,8 @@ from typing import Any, NamedTuple, NoReturn, Self
 import orjson
 from eventsourcing.persistence import OperationalError
 
-from infra.jetstream.connection import ApiError, Connection, ConnectionLost
+from infra.jetstream.connection import Connection
+from infra.jetstream.replies import ApiError, ConnectionLost
 from infra.jetstream.stream import STREAM_NOT_FOUND, Stream
 
 PULL_S = 30.0
@@ -80,8 +81,7 @@ class Follower(Iterator[list[RawMessage]]):
         if self._stopped:
             return
         self._stopped = True
-        if self._connection.loop.is_running():
-            asyncio.run_coroutine_threadsafe(self._leave(), self._connection.loop)
+        self._connection.post(self._leave())
 
     def passed(self, seq: int) -> bool:
         """Whether everything up to `seq` that the stream holds has been handed out."""

@@ -10,9 +10,10 @@ from typing import Any
 from eventsourcing.persistence import DataError, IntegrityError, OperationalError
 
 from infra.jetstream.batch import CONFLICTS, publish_batch, publish_one
-from infra.jetstream.connection import ApiError, Connection, ConnectionLost
+from infra.jetstream.connection import Connection
 from infra.jetstream.pipeline import pipelined
 from infra.jetstream.reader import LedgerReader
+from infra.jetstream.replies import ApiError, ConnectionLost
 from infra.jetstream.stream import (
     StoredMessage,
     Stream,

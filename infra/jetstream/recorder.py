@@ -20,6 +20,7 @@ from infra.jetstream.bulk import Outcome, Packer
 from infra.jetstream.connection import Connection
 from infra.jetstream.heads import Head, Heads
 from infra.jetstream.message import LedgerCorruptedError, decode, version_of
+from infra.jetstream.pipeline import pipelined
 from infra.jetstream.plan import plan
 from infra.jetstream.select import read_all, read_page
 from infra.jetstream.stream import (
@@ -98,16 +99,7 @@ class JetStreamAggregateRecorder(AggregateRecorder):
         Raises LedgerCorruptedError as `select_events` does.
         """
         subjects = [subject_of(self.stream.prefix, id_) for id_ in originator_ids]
-        slots = asyncio.Semaphore(READS_IN_FLIGHT)
-
-        async def read(subject: str) -> list[StoredMessage]:
-            async with slots:
-                return await self._messages(subject, None, only_last=False)
-
-        async def read_all_of_them() -> list[list[StoredMessage]]:
-            return await asyncio.gather(*map(read, subjects))
-
-        found = self.connection.call(read_all_of_them(), BULK_TIMEOUT_S)
+        found = self.connection.call(pipelined(subjects, self._messages, READS_IN_FLIGHT), BULK_TIMEOUT_S)
         return [
             list(zip(messages, self._decode(subject, messages), strict=True))
             for subject, messages in zip(subjects, found, strict=True)
@@ -128,10 +120,10 @@ class JetStreamAggregateRecorder(AggregateRecorder):
         self._heads.forget(subject)
         return await erase_subject(self.connection, self.stream, subject)
 
-    async def _messages(self, subject: str, gt: int | None, *, only_last: bool) -> list[StoredMessage]:
+    async def _messages(self, subject: str, gt: int | None = None, *, only_last: bool = False) -> list[StoredMessage]:
         if only_last:
-            last = await get_message(self.connection, self.stream, last_by_subj=subject)
-            return [] if last is None else [last]
+            only = await get_message(self.connection, self.stream, last_by_subj=subject)
+            return [] if only is None else [only]
         head = self._heads.known(subject)
         start = head.seq + 1 if head is not None and gt is not None and 0 <= head.version <= gt else 1
         messages = await read_all(self.connection, self.stream, subject, start)

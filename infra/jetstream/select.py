@@ -9,11 +9,13 @@ from typing import NamedTuple
 import orjson
 from eventsourcing.persistence import OperationalError
 
-from infra.jetstream.connection import Connection, ConnectionLost, Reply
+from infra.jetstream.connection import Connection
+from infra.jetstream.replies import ConnectionLost, Reply
 from infra.jetstream.stream import StoredMessage, Stream
 
 PAGE = 1_000
 PAGE_BYTES = 32 * 1024 * 1024
+PAGE_TRY_S = 5.0
 _SEQ = b"Nats-Sequence: "
 _SUBJECT = b"Nats-Subject: "
 _TIME = b"Nats-Time-Stamp: "
@@ -71,7 +73,7 @@ async def _try_page(connection: Connection, stream: Stream, subject: str, seq: i
     request = {"next_by_subj": subject, "seq": max(seq, 1), "batch": limit, "max_bytes": PAGE_BYTES}
     token = await connection.ask_many(f"$JS.API.DIRECT.GET.{stream.name}", orjson.dumps(request), sink)
     try:
-        status = await asyncio.wait_for(end, connection.request_timeout_s)
+        status = await asyncio.wait_for(end, PAGE_TRY_S)
     except TimeoutError:
         raise ConnectionLost(f"the stream {stream.name} did not answer a read") from None
     finally:

@@ -14,8 +14,9 @@ from typing import Any, NamedTuple
 
 from eventsourcing.persistence import OperationalError, ProgrammingError
 
-from infra.jetstream.connection import ApiError, Connection
+from infra.jetstream.connection import Connection
 from infra.jetstream.pipeline import pipelined
+from infra.jetstream.replies import ApiError
 
 NOT_FOUND = 10037
 NAME_IN_USE = 10058

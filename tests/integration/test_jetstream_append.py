@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import json
 from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime, timedelta
 from threading import Barrier
 from uuid import uuid4
 
@@ -18,12 +19,15 @@ from infra.jetstream import (
     JetStreamAggregateRecorder,
     JetStreamApplicationRecorder,
     LedgerCorruptedError,
+    LedgerReader,
     Stream,
     document,
 )
 from infra.jetstream.message import encode
 from infra.jetstream.subjects import subject_of
 from tests.servers import fresh_recorder, shared_server
+
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 def candidate() -> str:
@@ -281,6 +285,23 @@ def test_a_foreign_event_is_noticed_on_reading(recorder: JetStreamApplicationRec
     connection.call(connection.request(subject, encode(event(theirs, 1))))
     with pytest.raises(LedgerCorruptedError, match="belongs to"):
         recorder.select_events(mine)
+
+
+def test_many_aggregates_are_read_at_once_with_place_and_time(recorder: JetStreamApplicationRecorder) -> None:
+    ids = [candidate() for _ in range(200)]
+    started = datetime.now(UTC)
+    recorder.insert_many([[event(originator_id, v) for v in (1, 2)] for originator_id in ids])
+    reader = LedgerReader(recorder.connection, recorder.stream)
+    times = {m.seq: m.time_ns // 1000 for batch in reader.read_batches(0) for m in batch}
+    unknown = candidate()
+    histories = recorder.read_many([*ids, unknown])
+    assert histories.pop() == []
+    for originator_id, history in zip(ids, histories, strict=True):
+        assert [stored for _, stored in history] == recorder.select_events(originator_id)
+        for message, _ in history:
+            assert (message.recorded_at - EPOCH) // timedelta(microseconds=1) == times[message.seq]
+            assert abs(message.recorded_at - started) < timedelta(minutes=1)
+    assert recorder.read_many([]) == []
 
 
 def test_erased_events_are_gone_and_the_rest_stays(recorder: JetStreamApplicationRecorder) -> None:

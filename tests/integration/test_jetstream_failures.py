@@ -387,3 +387,28 @@ def test_nothing_works_after_close_and_it_says_so(nats_server: EmbeddedServer) -
     connection.close()
     with pytest.raises(OperationalError, match="closed"):
         recorder.insert_events([event(candidate(), 1)])
+
+
+def test_closing_the_connection_ends_who_waits_on_it(nats_server: EmbeddedServer) -> None:
+    """With an error that says so, not with a hang."""
+    connection = Connection(nats_server.url)
+    follower = LedgerReader(connection, declare_stream(connection, fresh_name())).follow(0, max_wait_s=30.0)
+    threading.Timer(0.2, connection.close).start()
+    started = time.monotonic()
+    with pytest.raises(OperationalError, match="closed"):
+        next(follower)
+    assert time.monotonic() - started < 3.0
+    follower.stop()
+
+
+def test_what_a_full_page_cannot_hold_comes_on_the_next(recorder: JetStreamApplicationRecorder) -> None:
+    """An aggregate of more bytes than one page of a read, and of more events."""
+    originator_id, other = candidate(), candidate()
+    for version in range(1, 9):
+        recorder.insert_events([event(originator_id, version, b"x" * 5_000_000)])
+    assert [len(e.state) for e in recorder.select_events(originator_id)] == [5_000_000] * 8
+    for start in (1, 901, 1801):
+        recorder.insert_events([event(other, version) for version in range(start, start + 900)])
+    assert [e.originator_version for e in recorder.select_events(other)] == list(range(1, 2701))
+    assert [n.id for n in recorder.select_notifications(1, 2000)] == list(range(1, 2001))
+    assert [n.id for n in recorder.select_notifications(1, 9, topics=["none"])] == []

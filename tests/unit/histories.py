@@ -1,6 +1,7 @@
 """Histories of events, as the rows the projector takes."""
 
 import json
+import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -8,6 +9,7 @@ from typing import Any
 
 import pyarrow as pa
 from duckdb import DuckDBPyConnection
+from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 
 from domain import candidate as c
@@ -74,7 +76,7 @@ def table(history: Sequence[Recorded]) -> pa.Table:
 
 # ── strategies ─────────────────────────────────────────────────────────────────────────────────────
 
-CANDIDATES = tuple(letter * 32 for letter in "abcd")
+CANDIDATES = tuple(letter * 32 for letter in "abcdef")
 POOLS = ("1" * 32, "2" * 32)
 PURPOSES = ("recruiting", OPEN_TRACKING, "marketing")
 CHANNELS = (None, Channel.EMAIL, Channel.PHONE)
@@ -163,7 +165,7 @@ pools_created = _of(p.Created, name=st.just("A pool"), rule=rules)
 
 @st.composite
 def histories(
-    draw: st.DrawFn, *kinds: st.SearchStrategy[Event], pools: bool = False, max_size: int = 14, distinct: bool = False
+    draw: st.DrawFn, *kinds: st.SearchStrategy[Event], pools: bool = False, max_size: int = 40, distinct: bool = False
 ) -> list[Recorded]:
     """A ledger of events of these kinds; with `pools`, of both pools as well.
 
@@ -197,6 +199,16 @@ def cuts(draw: st.DrawFn, size: int) -> list[tuple[int, int]]:
 
 
 anything = (profiles, tags, statements, acts, merges)
+
+
+def examples(n: int) -> settings:
+    """Hypothesis settings for `n` histories, forty times as many when RAPPORT_SOAK is set."""
+    soak = bool(os.environ.get("RAPPORT_SOAK"))
+    return settings(
+        max_examples=n * 40 if soak else n,
+        deadline=None,
+        suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
+    )
 
 
 # ── a database to hold them ────────────────────────────────────────────────────────────────────────

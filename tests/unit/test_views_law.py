@@ -1,23 +1,16 @@
 """The law of every view: kept up batch by batch, it equals the same SELECT run over everything."""
 
-import os
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from duckdb import DuckDBPyConnection
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from infra.duckdb import open_database
 from projections import Projector, rebuild
-from tests.unit.histories import Recorded, anything, contents, cuts, fresh, histories, table
-
-SOAK = bool(os.environ.get("RAPPORT_SOAK"))
-slow = settings(
-    max_examples=1000 if SOAK else 25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
-
+from tests.unit.histories import Recorded, anything, contents, cuts, examples, fresh, histories, table
 
 @pytest.fixture(scope="module")
 def database(tmp_path_factory: pytest.TempPathFactory) -> Iterator[DuckDBPyConnection]:
@@ -28,7 +21,7 @@ def database(tmp_path_factory: pytest.TempPathFactory) -> Iterator[DuckDBPyConne
     connection.close()
 
 
-@slow
+@examples(12)
 @given(st.data())
 def test_incremental_equals_whole(database: DuckDBPyConnection, data: st.DataObject) -> None:
     """Any batches, with repeats, late facts, merges and unmerges: the same rows as a rebuild, and as one batch."""
@@ -43,7 +36,7 @@ def test_incremental_equals_whole(database: DuckDBPyConnection, data: st.DataObj
     assert contents(database) == incremental
 
 
-@slow
+@examples(8)
 @given(st.data())
 def test_views_do_not_depend_on_how_the_streams_of_aggregates_interleave(
     database: DuckDBPyConnection, data: st.DataObject

@@ -1,0 +1,106 @@
+"""Standing in SQL equals `domain.consent.standing`."""
+
+from collections.abc import Iterator
+from datetime import datetime
+from typing import Any
+
+import pytest
+from duckdb import DuckDBPyConnection
+from hypothesis import given
+from hypothesis import strategies as st
+
+from domain.candidate import CandidateEvent, statement
+from domain.consent import STATEMENT_TYPES, Standing, Statement, standing
+from domain.identity import Forest
+from infra.duckdb import open_database
+from projections import Projector, queries
+from tests.unit.histories import (
+    CHANNELS,
+    EPOCH,
+    PURPOSES,
+    UNHEARD,
+    Recorded,
+    examples,
+    fresh,
+    histories,
+    merges,
+    statements,
+    table,
+)
+from tests.unit.test_views_identity import forest
+
+
+@pytest.fixture(scope="module")
+def database(tmp_path_factory: pytest.TempPathFactory) -> Iterator[DuckDBPyConnection]:
+    connection = open_database(tmp_path_factory.mktemp("views") / "rapport.duckdb")
+    Projector(connection)
+    yield connection
+    connection.close()
+
+
+QUESTIONS = [(channel, purpose) for channel in (*CHANNELS, UNHEARD[0]) for purpose in (*PURPOSES, UNHEARD[1])]
+
+
+@examples(20)
+@given(history=histories(statements, statements, statements, merges), asked=st.sampled_from(QUESTIONS))
+def test_standing_equals_the_rule_in_python(
+    database: DuckDBPyConnection, history: list[Recorded], asked: tuple[str | None, str]
+) -> None:
+    """Answer, status and deciding event are the same at any time, for channels and purposes named or not."""
+    fresh(database).apply(table(history))
+    merged = forest(history)
+    for person in {merged.canonical(r.id) for r in history}:
+        said = statements_of(person, history, merged)
+        trail = queries.trail(database, person)
+        for at in {moment for s in said for moment in (s.occurred_at, s.expires_at, EPOCH) if moment is not None}:
+            for channel, purpose in QUESTIONS:
+                expected = standing(said, channel, purpose, at, merged.joined)
+                assert answer(trail, channel, purpose, at) == expected, (at, channel, purpose)
+            expected = standing(said, *asked, at, merged.joined)
+            found = queries.contactability(database, person, *asked, at)
+            assert Standing(found["contactable"], found["status"], found["because_seq"]) == expected
+
+
+def statements_of(person: str, history: list[Recorded], merged: Forest) -> list[Statement]:
+    return [
+        statement(r.id, r.event, r.seq)
+        for r in history
+        if isinstance(r.event, CandidateEvent)
+        and r.event.type in STATEMENT_TYPES
+        and merged.canonical(r.id) == person
+    ]
+
+
+def answer(trail: list[dict[str, Any]], channel: str | None, purpose: str, at: datetime) -> Standing:
+    """The row in force for the cell, a row that names channel and purpose before one that stands for the rest."""
+    rows = [
+        row
+        for row in trail
+        if row["channel"] in (channel, "*")
+        and row["purpose"] in (purpose, "*")
+        and row["valid_from"] <= at
+        and (row["valid_to"] is None or at < row["valid_to"])
+    ]
+    if not rows:
+        return Standing(False, "no_basis", None)
+    row = min(rows, key=lambda row: (row["channel"] == "*", row["purpose"] == "*"))
+    return Standing(row["contactable"], row["status"], row["because_seq"])
+
+
+@examples(8)
+@given(history=histories(statements, merges))
+def test_a_row_carries_the_evidence_of_the_event_that_decides(
+    database: DuckDBPyConnection, history: list[Recorded]
+) -> None:
+    """Each interval's evidence is that of the event it names; an interval begins with a statement or an expiry."""
+    fresh(database).apply(table(history))
+    by_seq = {r.seq: r for r in history}
+    for person in {r.id for r in history}:
+        for row in queries.trail(database, person):
+            if row["changed_seq"] is not None:
+                assert by_seq[row["changed_seq"]].event.occurred_at == row["valid_from"]
+            if row["because_seq"] is not None:
+                because = by_seq[row["because_seq"]]
+                assert (row["candidate_id"], row["type"]) == (because.id, because.event.type)
+                for field in ("basis", "lia", "notice_version", "expires_at"):
+                    assert row[field] == getattr(because.event, field, None)

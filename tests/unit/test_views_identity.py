@@ -1,0 +1,42 @@
+"""Identity in SQL equals `domain.identity.Forest`."""
+
+from collections.abc import Iterator
+
+import pytest
+from duckdb import DuckDBPyConnection
+from hypothesis import given
+from hypothesis import strategies as st
+
+from domain.identity import Edge, Forest
+from infra.duckdb import open_database
+from projections import Projector, queries
+from tests.unit.histories import Recorded, examples, fresh, histories, merges, table, tags
+
+
+@pytest.fixture(scope="module")
+def database(tmp_path_factory: pytest.TempPathFactory) -> Iterator[DuckDBPyConnection]:
+    connection = open_database(tmp_path_factory.mktemp("views") / "rapport.duckdb")
+    Projector(connection)
+    yield connection
+    connection.close()
+
+
+def forest(history: list[Recorded]) -> Forest:
+    """By the latest word on each duplicate."""
+    last = {r.id: r for r in history if r.event.type in ("merged", "unmerged")}
+    return Forest.of(Edge(r.id, r.event.into, r.seq) for r in last.values() if r.event.type == "merged")
+
+
+@examples(25)
+@given(history=histories(merges, merges, tags))
+def test_identity_equals_the_forest(database: DuckDBPyConnection, history: list[Recorded]) -> None:
+    """The same canonical record and the same way of joining, chains, cycles and self-merges included."""
+    fresh(database).apply(table(history))
+    expected = forest(history)
+    found = dict(database.execute("select candidate_id, canonical_id from identity").fetchall())
+    assert found == {id_: expected.canonical(id_) for id_ in {r.id for r in history}}
+    for id_ in found:
+        kept = queries.forest(database, id_)
+        members = set(queries.records(database, id_))
+        assert members == expected.members(id_) & found.keys()
+        assert kept.edges == {d: e for d, e in expected.edges.items() if d in members}

@@ -1,0 +1,134 @@
+"""Who is in a pool at any time, against a plain model in Python."""
+
+from collections.abc import Iterator
+from datetime import datetime, timedelta
+
+import pytest
+from duckdb import DuckDBPyConnection
+from hypothesis import given
+from hypothesis import strategies as st
+
+from domain.candidate import CandidateEvent, statement
+from domain.consent import STATEMENT_TYPES, standing
+from domain.identity import Forest
+from domain.rule import Predicate, Rule
+from infra.duckdb import open_database
+from projections import Projector, queries
+from tests.unit.histories import (
+    EPOCH,
+    POOLS,
+    Recorded,
+    examples,
+    fresh,
+    histories,
+    merges,
+    profiles,
+    statements,
+    table,
+    tags,
+)
+from tests.unit.test_views_identity import forest
+
+
+@pytest.fixture(scope="module")
+def database(tmp_path_factory: pytest.TempPathFactory) -> Iterator[DuckDBPyConnection]:
+    connection = open_database(tmp_path_factory.mktemp("views") / "rapport.duckdb")
+    Projector(connection)
+    yield connection
+    connection.close()
+
+
+def plain(text: str) -> str:
+    return text.strip().lower()
+
+
+def in_order(rows: list[Recorded], at: datetime) -> list[Recorded]:
+    return sorted((r for r in rows if r.event.occurred_at <= at), key=lambda r: (r.event.occurred_at, r.seq))
+
+
+class Person:
+    """What is known of a person at a time."""
+
+    def __init__(self, records: list[Recorded], merged: Forest, at: datetime) -> None:
+        self.known = in_order(records, at)
+        self.merged, self.at = merged, at
+        self.statements = [
+            statement(r.id, r.event, r.seq)
+            for r in records
+            if isinstance(r.event, CandidateEvent) and r.event.type in STATEMENT_TYPES
+        ]
+
+    def latest(self, field: str) -> object:
+        values = [getattr(r.event, field) for r in self.known if r.event.type in ("sourced", "profile_corrected")]
+        return next((v for v in reversed(values) if v), None)
+
+    def contactable(self, channel: str, purpose: str) -> bool:
+        return standing(self.statements, channel, purpose, self.at, self.merged.joined).contactable
+
+    def opted_out(self) -> bool:
+        return standing(self.statements, None, "recruiting", self.at, self.merged.joined).status == "opted_out"
+
+    def meets(self, predicate: Predicate) -> bool:
+        match predicate.model_dump(exclude_none=True):
+            case {"tag": tag}:
+                words = [r.event for r in self.known if r.event.type in ("tagged", "untagged")]
+                last = [e.type for e in words if plain(e.tag) == plain(tag)]
+                return last[-1:] == ["tagged"]
+            case {"skill": skill}:
+                return plain(skill) in map(plain, self.latest("skills") or ())
+            case {"source": source}:
+                return any(r.event.type == "sourced" and plain(r.event.source or "") == plain(source) for r in self.known)
+            case {"location": place}:
+                held = plain(self.latest("location") or "")
+                return plain(place) in {held, *map(plain, held.split(","))}
+            case {"contactable": asked}:
+                return self.contactable(**asked)
+            case other:
+                ((field, value),) = other.items()
+                return plain(self.latest(field) or "") == plain(value)
+
+    def matches(self, rule: Rule) -> bool:
+        if not (rule.all or rule.any or rule.none):
+            return False
+        return (
+            all(map(self.meets, rule.all))
+            and (not rule.any or any(map(self.meets, rule.any)))
+            and not any(map(self.meets, rule.none))
+        )
+
+
+def members(pool: str, history: list[Recorded], merged: Forest, at: datetime) -> set[str]:
+    events = [r for r in in_order(history, at) if r.id == pool]
+    types = [r.event.type for r in events]
+    if "created" not in types or "archived" in types:
+        return set()
+    rule = next(r.event.rule for r in reversed(events) if r.event.type in ("created", "rule_changed"))
+    pins = {merged.canonical(r.event.candidate): r.event.type for r in events if r.event.type.startswith("candidate_")}
+    found = set()
+    for id_ in {merged.canonical(r.id) for r in history if r.id not in POOLS}:
+        person = Person([r for r in history if r.id not in POOLS and merged.canonical(r.id) == id_], merged, at)
+        if person.known and not person.opted_out():
+            by_hand = pins.get(id_)
+            if by_hand == "candidate_pinned" or (by_hand != "candidate_excluded" and person.matches(rule)):
+                found.add(id_)
+    return found
+
+
+@examples(25)
+@given(history=histories(profiles, tags, tags, statements, merges, pools=True), day=st.integers(0, 21))
+def test_the_members_as_of_any_time_are_those_of_the_model(
+    database: DuckDBPyConnection, history: list[Recorded], day: int
+) -> None:
+    """Rules by their versions, pins, exclusions, opt-outs, merges and facts, at whatever time one asks."""
+    fresh(database).apply(table(history))
+    merged = forest([r for r in history if r.id not in POOLS])
+    rows = {pool: queries.members(database, pool, EPOCH + timedelta(days=day)) for pool in POOLS}
+    for pool in POOLS:
+        found = [row["canonical_id"] for row in rows[pool]]
+        assert sorted(found) == sorted(members(pool, history, merged, EPOCH + timedelta(days=day)))
+        spans = database.execute(
+            "select canonical_id, joined_at, left_at from pool_membership where pool_id = ?", [pool]
+        ).fetchall()
+        for at in {r.event.occurred_at for r in history}:
+            then = [c for c, joined, left in spans if joined <= at and (left is None or at < left)]
+            assert sorted(then) == sorted(members(pool, history, merged, at)), at
