@@ -29,6 +29,7 @@ Identifier = Annotated[str, Field(min_length=3, max_length=500, pattern=r"^(emai
 
 Jurisdiction = Annotated[str, Field(pattern=r"^[A-Z]{2}$", description="ISO 3166-1 alpha-2 country code")]
 Language = Annotated[str, Field(pattern=r"^[A-Za-z]{2,3}(-[A-Za-z0-9]{2,8})*$", description="BCP 47 tag")]
+MAX_SKILLS = 200
 WordingHash = Annotated[str, Field(pattern=r"^[0-9A-Za-z:_-]{8,128}$")]
 
 # ── events ─────────────────────────────────────────────────────────────────────────────────────────
@@ -47,7 +48,7 @@ class _Profile(CandidateEvent):
     headline: Personal[Name | None] = None
     employer: Personal[Name | None] = None
     location: Personal[Name | None] = None
-    skills: Personal[tuple[Name, ...]] = ()
+    skills: Personal[Annotated[tuple[Name, ...], Field(max_length=MAX_SKILLS)]] = ()
     seniority: Seniority | None = None
     role_family: Personal[Name | None] = None
     jurisdiction: Jurisdiction | None = None

@@ -14,7 +14,7 @@ DEFAULT_PURPOSE = "recruiting"
 OPEN_TRACKING = "open_tracking"
 """Opens are measured only with a basis of their own (CNIL deliberation 2026-042)."""
 
-APPEND_ATTEMPTS = 5
+APPEND_ATTEMPTS = 10
 """How often a command is decided again after losing a race for its aggregate."""
 
 

@@ -68,6 +68,12 @@ class Ledger:
             self._remember(states[id_])
         return states
 
+    def forget(self, ids: Iterable[str]) -> None:
+        """The next look at these candidates is at the ledger."""
+        with self._lock:
+            for id_ in ids:
+                self._states.pop(id_, None)
+
     def pool(self, pool_id: str) -> Pool:
         """The state of one pool, version 0 when there is none of this id."""
         (recorded,) = self._read([codec.aggregate_id(pool.KIND, pool_id)], PoolEvent)
@@ -77,8 +83,9 @@ class Ledger:
         """Appends each aggregate's events, all or none of one aggregate; the ledger positions, or why not.
 
         IntegrityError means that the aggregate was changed by others meanwhile; DataError that it cannot be taken.
+        Raises KeyDestroyedError when one of them was erased.
         """
-        keys = self._keyring.ensure(a.name for a in appends)
+        keys = self._keys(appends)
         groups = [
             [codec.encode(a.name, a.base + n, event, keys[a.name]) for n, event in enumerate(a.events, start=1)]
             for a in appends
@@ -87,6 +94,14 @@ class Ledger:
         for append, outcome in zip(appends, outcomes, strict=True):
             self._follow(append, outcome)
         return outcomes
+
+    def _keys(self, appends: Sequence[Append]) -> dict[str, bytes]:
+        """The key of each aggregate; made for new ones only, so that no erased one gets a second."""
+        keys = self._keyring.make(a.name for a in appends if a.base == 0)
+        keys |= self._keyring.existing(a.name for a in appends if a.base > 0)
+        if gone := {a.name for a in appends} - keys.keys():
+            raise codec.KeyDestroyedError(f"{len(gone)} of these candidates were erased")
+        return keys
 
     def _follow(self, append: Append, outcome: Sequence[int] | IntegrityError | DataError) -> None:
         """Keeps the state at hand in step with what was just appended, or drops it."""
@@ -105,6 +120,9 @@ class Ledger:
         self._remember(state)
 
     def _remember(self, state: Candidate) -> None:
+        """Keeps a state at hand; one without events not, for somebody else may be about to record the first."""
+        if state.version == 0:
+            return
         with self._lock:
             self._states[state.id] = state
             self._states.move_to_end(state.id)

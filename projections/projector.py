@@ -1,6 +1,8 @@
 """Keeps the mirror and every view equal to the ledger, batch by batch, each batch in one transaction."""
 
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import duckdb
 import pyarrow as pa
@@ -59,26 +61,50 @@ class Projector:
         with self.lock:
             new = _unseen(table, self._checkpoint)
             if new.num_rows:
-                self.connection.register("batch", new)
-                try:
-                    with transaction(self.connection):
-                        self._mirror_and_refresh(self._checkpoint)
-                finally:
-                    self.connection.unregister("batch")
+                with self._batch(new):
+                    self._mirror("insert", "advance")
+                    scope.run(self.connection, "new", after=self._checkpoint)
+                    self._refresh()
                 self._advance(new["seq"][-1].as_py())
             return self._checkpoint
+
+    def retry(self, table: pa.Table) -> None:
+        """Put in again events that were broken and can be read now; what waited behind them counts from now on.
+
+        Raises ValueError when the mirror does not hold one of them as broken.
+        """
+        with self.lock, self._batch(table):
+            if sql.value(self.connection, sql.load("projections.mirror", "not_broken.sql")):
+                raise ValueError("only events that are dead letters can be tried again")
+            self._mirror("forget", "insert")
+            scope.run(self.connection, "again")
+            self._refresh()
 
     def wait_for(self, seq: int, timeout_s: float) -> bool:
         """Whether the checkpoint reached `seq` within the time."""
         with self._advanced:
             return self._advanced.wait_for(lambda: self._checkpoint >= seq, timeout_s)
 
-    def _mirror_and_refresh(self, after: int) -> None:
+    @contextmanager
+    def _batch(self, table: pa.Table) -> Iterator[None]:
+        """A transaction in which `batch` names the rows of `table`."""
+        self.connection.register("batch", table)
+        try:
+            with transaction(self.connection):
+                yield
+        finally:
+            self.connection.unregister("batch")
+
+    def _mirror(self, *steps: str) -> None:
+        for step in steps:
+            self.connection.execute(sql.load("projections.mirror", step + ".sql"))
+
+    def _refresh(self) -> None:
+        """Compute anew what the rows of `scope_new` affect: their pools, their persons, everyone in those pools."""
         connection = self.connection
-        connection.execute(sql.load("projections.mirror", "insert.sql"))
-        scope.run(connection, "touched", after=after)
+        scope.run(connection, "touched")
         scope.run(connection, "records")
-        scope.run(connection, "pools_changed", after=after)
+        scope.run(connection, "pools_changed")
         for view in VIEWS:
             if "candidate_id" in view.keys or view.keys == ("pool_id",):
                 view.refresh(connection)
@@ -87,7 +113,7 @@ class Projector:
         for view in VIEWS:
             if "canonical_id" in view.keys:
                 view.refresh(connection)
-        scope.run(connection, "pools_changed", after=after)
+        scope.run(connection, "pools_changed")
         if sql.value(connection, "select pool_id from scope_pools limit 1"):
             scope.run(connection, "others")
             for view in VIEWS:
@@ -106,8 +132,8 @@ def _unseen(table: pa.Table, after: int) -> pa.Table:
     Raises BatchOutOfOrder when what is left is not strictly ascending.
     """
     new = table.filter(pc.greater(table["seq"], after))
-    steps = pc.pairwise_diff(new["seq"].combine_chunks())
-    if (pc.min(steps).as_py() or 1) < 1:
+    least_step = pc.min(pc.pairwise_diff(new["seq"].combine_chunks())).as_py()
+    if least_step is not None and least_step < 1:
         raise BatchOutOfOrder("a batch holds its events in ledger order, each once")
     return new
 

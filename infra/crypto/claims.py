@@ -6,20 +6,46 @@ never overwritten, so two concurrent sourcings of one address end as one candida
 
 import hmac
 from collections.abc import Iterable
+from datetime import UTC, datetime, timedelta
 from hashlib import sha256
 from threading import Lock
+from typing import Protocol
+
+from eventsourcing.persistence import IntegrityError
 
 from infra.crypto.keyring import KeyBucket
 
 CACHE_ENTRIES = 200_000
 
+LEASE = timedelta(minutes=2)
+"""How long a claim without events is left to whoever made it. An append that takes longer is decided again."""
+
+
+class Entry(Protocol):
+    """A stored claim."""
+
+    @property
+    def value(self) -> bytes: ...
+    @property
+    def revision(self) -> int: ...
+    @property
+    def recorded_at(self) -> datetime: ...
+
+
+class ClaimBucket(KeyBucket, Protocol):
+    """What claims need of their store; `infra.jetstream.Bucket` is one."""
+
+    def get_entry(self, key: str) -> Entry | None: ...
+    def update(self, key: str, value: bytes, revision: int) -> int: ...
+
 
 class Claims:
     """Identifiers to ids. Safe to share between threads; claims made elsewhere are seen at once."""
 
-    def __init__(self, bucket: KeyBucket, pepper: bytes) -> None:
+    def __init__(self, bucket: ClaimBucket, pepper: bytes, lease: timedelta = LEASE) -> None:
         self._bucket = bucket
         self._pepper = pepper
+        self._lease = lease
         self._known: dict[str, str] = {}
         self._lock = Lock()
 
@@ -43,6 +69,22 @@ class Claims:
         self._remember({hashes[i]: wanted[i] for i in wanted if created[hashes[i]]})
         lost = [i for i in wanted if not created[hashes[i]]]
         return {i: wanted[i] for i in wanted if i not in lost} | self.resolve(lost)
+
+    def take_over(self, identifier: str, dead: str, heir: str) -> bool:
+        """Moves a claim from `dead`, an id without events, to `heir`; whether that was possible.
+
+        Whoever made the claim may be about to append, so it is left alone for `LEASE`. Only one taker wins.
+        """
+        hashed = self._hash(identifier)
+        entry = self._bucket.get_entry(hashed)
+        if entry is None or entry.value != dead.encode() or datetime.now(UTC) - entry.recorded_at < self._lease:
+            return False
+        try:
+            self._bucket.update(hashed, heir.encode(), entry.revision)
+        except IntegrityError:
+            return False
+        self._remember({hashed: heir})
+        return True
 
     def _hash(self, identifier: str) -> str:
         return hmac.new(self._pepper, identifier.encode("utf-8", "surrogatepass"), sha256).hexdigest()

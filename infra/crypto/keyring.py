@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 from typing import Protocol
 
 from infra.crypto import sealing
-from infra.crypto.master import MasterKey, MasterKeyError
+from infra.crypto.master import MasterKey
 
 PEPPER = "pepper"
 
@@ -39,22 +39,21 @@ class Keyring:
                 self._keys[name] = self._master.unwrap(wrapped, _context(name))
         return {n: self._keys[n] for n in wanted if n in self._keys}
 
-    def ensure(self, names: Iterable[str]) -> dict[str, bytes]:
-        """The keys of all `names`, made and stored durably where there were none."""
+    def make(self, names: Iterable[str]) -> dict[str, bytes]:
+        """Keys for new aggregates, stored durably; where one was made before, that one.
+
+        Raises as `existing` does.
+        """
         wanted = set(names)
-        keys = self.existing(wanted)
-        if absent := wanted - keys.keys():
-            fresh = {n: sealing.new_key() for n in absent}
+        if unknown := wanted - self._keys.keys():
+            fresh = {n: sealing.new_key() for n in unknown}
             created = self._bucket.create_many({n: self._master.wrap(key, _context(n)) for n, key in fresh.items()})
             self._keys.update({n: fresh[n] for n, won in created.items() if won})
-            keys = self.existing(wanted)
-        if lost := wanted - keys.keys():
-            raise MasterKeyError(f"{len(lost)} keys could not be read back after they were made")
-        return keys
+        return self.existing(wanted)
 
     def pepper(self) -> bytes:
         """The secret under which claims are hashed, shared by every node of the ledger, made on first use."""
-        return self.ensure([PEPPER])[PEPPER]
+        return (self.existing([PEPPER]) or self.make([PEPPER]))[PEPPER]
 
     def forget(self, name: str) -> None:
         """Drops `name` from memory, after its key was destroyed in the bucket."""

@@ -5,6 +5,8 @@ from pathlib import Path
 import duckdb
 
 MEMORY_LIMIT = "2GB"
+CHECKPOINT_AFTER = "256MB"
+"""How much of the write-ahead log is folded into the file at a time; each time costs up to a second."""
 INDEXED_KEYS = 1_000
 """Up to this many keys are looked up through an index; more are found by a scan, which is then quicker."""
 
@@ -30,6 +32,7 @@ def open_database(path: Path, *, memory_limit: str = MEMORY_LIMIT) -> duckdb.Duc
         "autoload_known_extensions": False,
         "memory_limit": memory_limit,
         "dynamic_or_filter_threshold": INDEXED_KEYS,
+        "checkpoint_threshold": CHECKPOINT_AFTER,
     }
     try:
         connection = duckdb.connect(path, config=settings)

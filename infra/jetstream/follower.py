@@ -83,11 +83,6 @@ class Follower(Iterator[list[RawMessage]]):
         self._stopped = True
         self._connection.post(self._leave())
 
-    def passed(self, seq: int) -> bool:
-        """Whether everything up to `seq` that the stream holds has been handed out."""
-        drained = self._consumer is not None and self._pending == 0
-        return not self._buffer and (self._last >= seq or drained)
-
     def complain(self) -> NoReturn:
         """Raises OperationalError with what keeps the messages away."""
         raise OperationalError(f"the stream {self._stream.name} cannot be read: {self._trouble}") from self._trouble

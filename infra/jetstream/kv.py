@@ -53,10 +53,10 @@ class Bucket:
         """The value, None when there is none."""
         return self.get_many([key]).get(key)
 
-    def get_entry(self, key: str) -> tuple[bytes, int] | None:
-        """The value and its revision (for `update`), None when there is none."""
+    def get_entry(self, key: str) -> Entry | None:
+        """The value with its revision (for `update`) and age, None when there is none."""
         found = self._connection.call(self._last(key))
-        return (found.body, found.seq) if found is not None and found.body else None
+        return Entry(found.body, found.seq, found.recorded_at) if found is not None and found.body else None
 
     def get_many(self, keys: Iterable[str]) -> dict[str, bytes]:
         """The values of those keys that have one."""

@@ -12,14 +12,15 @@ Result = TypeVar("Result")
 
 async def pipelined(items: Iterable[Item], work: Callable[[Item], Awaitable[Result]], at_once: int) -> list[Result]:
     """The results of `work` for every item, in their order. The first error ends the rest and is raised."""
-    waiting = iter(enumerate(items))
+    everything = list(items)
+    waiting = iter(enumerate(everything))
     results: dict[int, Result] = {}
 
     async def labour() -> None:
         for number, item in waiting:
             results[number] = await work(item)
 
-    tasks = [asyncio.create_task(labour()) for _ in range(at_once)]
+    tasks = [asyncio.create_task(labour()) for _ in range(min(at_once, len(everything)))]
     try:
         await asyncio.gather(*tasks)
     finally:

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 
 from infra.jetstream.connection import Connection
 from infra.jetstream.follower import Follower, RawMessage
-from infra.jetstream.stream import Stream, state
+from infra.jetstream.stream import Stream, get_message, state
 
 
 class LedgerReader:
@@ -33,19 +33,24 @@ class LedgerReader:
 
         Raises OperationalError when the stream is not there or the server stays away.
         """
-        last = self.last_seq()
-        stop_seq = last if stop_seq is None else min(stop_seq, last)
+        last = self._connection.call(
+            get_message(self._connection, self._stream, last_by_subj=f"{self._stream.prefix}.>")
+        )
+        if last is None:
+            return
+        stop_seq = last.seq if stop_seq is None else min(stop_seq, last.seq)
         if after_seq >= stop_seq:
             return
         with Follower(self._connection, self._stream, after_seq, limit, max_wait_s=1.0) as follower:
             silent = 0
             for batch in follower:
                 silent = 0 if batch else silent + 1
+                passed = bool(batch) and batch[-1].seq >= stop_seq
                 while batch and batch[-1].seq > stop_seq:
                     batch.pop()
                 if batch:
                     yield batch
-                if follower.passed(stop_seq):
+                if passed:
                     return
                 if silent > self._connection.request_timeout_s:
                     follower.complain()

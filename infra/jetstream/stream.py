@@ -9,7 +9,7 @@ from __future__ import annotations
 import base64
 from collections.abc import AsyncIterator, Iterable
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any, NamedTuple
 
 from eventsourcing.persistence import OperationalError, ProgrammingError
@@ -18,6 +18,7 @@ from infra.jetstream.connection import Connection
 from infra.jetstream.pipeline import pipelined
 from infra.jetstream.replies import ApiError
 
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 NOT_FOUND = 10037
 NAME_IN_USE = 10058
 STREAM_NOT_FOUND = 10059
@@ -31,6 +32,11 @@ class StoredMessage(NamedTuple):
     subject: str
     body: bytes
     recorded_at: datetime
+
+
+def recorded_at(time_ns: int) -> datetime:
+    """A stream's own time as a `StoredMessage` has it, to the microsecond."""
+    return EPOCH + timedelta(microseconds=time_ns // 1_000)
 
 
 @dataclass(frozen=True)

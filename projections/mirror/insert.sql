@@ -21,11 +21,14 @@ from (
 insert into pii.events by name
 select
     seq, id, p.actor, p.interaction, p.message, p.url, p.tag, p.location, p.role_family, p.skills,
+    p.identifiers, p.first_name, p.last_name, p.headline, p.employer, p.name, p.description,
     personal as fields
 from (
     select *, json_transform(personal, '{
         "actor": "VARCHAR", "interaction": "VARCHAR", "message": "VARCHAR", "url": "VARCHAR",
-        "tag": "VARCHAR", "location": "VARCHAR", "role_family": "VARCHAR", "skills": ["VARCHAR"]}') as p
+        "tag": "VARCHAR", "location": "VARCHAR", "role_family": "VARCHAR", "skills": ["VARCHAR"],
+        "identifiers": ["VARCHAR"], "first_name": "VARCHAR", "last_name": "VARCHAR",
+        "headline": "VARCHAR", "employer": "VARCHAR", "name": "VARCHAR", "description": "VARCHAR"}') as p
     from batch
     where personal is not null
 );
@@ -34,6 +37,3 @@ insert into ops.dead_letters by name
 select seq, id, version, problem, now() as noticed_at
 from batch
 where problem is not null;
-
-update ops.checkpoint
-set seq = (select max(seq) from batch), events = events + (select count(*) from batch);

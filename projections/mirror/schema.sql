@@ -49,6 +49,13 @@ create table if not exists pii.events (
     location    varchar,
     role_family varchar,
     skills      varchar[],
+    identifiers varchar[],
+    first_name  varchar,
+    last_name   varchar,
+    headline    varchar,
+    employer    varchar,
+    name        varchar,
+    description varchar,
     fields      json
 );
 

@@ -31,7 +31,7 @@ ruling as (
     where (valid_to is null or valid_from < valid_to) and all_n + any_n + none_n > 0
 ),
 predicate as (
-    select rule_seq, part, json_keys(term)[1] as attribute, term
+    select rule_seq, part, json_keys(term)[1] as attribute, term, row_number() over () as predicate
     from (
         select rule_seq, part, unnest(json_transform(json_extract(rule, part), '["JSON"]')) as term
         from ruling
@@ -39,11 +39,11 @@ predicate as (
     )
     union all
     -- A rule that only says who is out is about everybody else.
-    select rule_seq, 'all', 'exists', null from ruling where all_n + any_n = 0
+    select rule_seq, 'all', 'exists', null, -1 from ruling where all_n + any_n = 0
 ),
 condition as (
     select
-        rule_seq, part, attribute,
+        rule_seq, part, attribute, predicate,
         case attribute
             when 'contactable' then (term ->> '$.contactable.channel') || '/' || (term ->> '$.contactable.purpose')
             when 'exists' then ''
@@ -80,7 +80,7 @@ fact as (
 ),
 met as (
     select
-        ruling.rule_seq, fact.canonical_id, condition.part,
+        ruling.rule_seq, fact.canonical_id, condition.part, condition.predicate,
         greatest(fact.valid_from, ruling.valid_from) as valid_from,
         least(fact.valid_to, ruling.valid_to) as valid_to,
         if(fact.valid_from >= ruling.valid_from, fact.from_seq, ruling.rule_seq) as from_seq,
@@ -91,6 +91,15 @@ met as (
     where (fact.valid_to is null or fact.valid_to > ruling.valid_from)
         and (ruling.valid_to is null or ruling.valid_to > fact.valid_from)
 ),
+-- Who never met every predicate of `all`, or none of `any`, was never in.
+eligible as (
+    select met.rule_seq, met.canonical_id
+    from met
+    join ruling using (rule_seq)
+    group by met.rule_seq, met.canonical_id
+    having count(distinct met.predicate) filter (met.part = 'all') >= any_value(ruling.all_n)
+        and (any_value(ruling.any_n) = 0 or bool_or(met.part = 'any'))
+),
 rule_step as (
     select
         rule_seq, canonical_id, at_, max(seq) as seq,
@@ -98,9 +107,12 @@ rule_step as (
         coalesce(sum(step) filter (part = 'any'), 0) as any_step,
         coalesce(sum(step) filter (part = 'none'), 0) as none_step
     from (
-        select rule_seq, canonical_id, part, valid_from as at_, from_seq as seq, 1 as step from met
+        select rule_seq, canonical_id, part, valid_from as at_, from_seq as seq, 1 as step
+        from met semi join eligible using (rule_seq, canonical_id)
         union all
-        select rule_seq, canonical_id, part, valid_to, to_seq, -1 from met where valid_to is not null
+        select rule_seq, canonical_id, part, valid_to, to_seq, -1
+        from met semi join eligible using (rule_seq, canonical_id)
+        where valid_to is not null
     )
     group by rule_seq, canonical_id, at_
 ),

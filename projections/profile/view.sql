@@ -18,41 +18,34 @@ record as (
     where canonical_id in (select canonical_id from scope_persons)
     group by canonical_id
 ),
-said as (
-    select
-        canonical_id, (occurred_at, seq) as moment, location, skills, seniority, role_family, jurisdiction,
-        json_transform(fields, '{
-            "first_name": "VARCHAR", "last_name": "VARCHAR", "headline": "VARCHAR", "employer": "VARCHAR"}') as f
-    from scope_events
-    where type in ('sourced', 'profile_corrected')
-),
 latest as (
     select
         canonical_id,
-        max_by(f.first_name, moment) filter (f.first_name is not null) as first_name,
-        max_by(f.last_name, moment) filter (f.last_name is not null) as last_name,
-        max_by(f.headline, moment) filter (f.headline is not null) as headline,
-        max_by(f.employer, moment) filter (f.employer is not null) as employer,
+        max_by(first_name, moment) filter (first_name is not null) as first_name,
+        max_by(last_name, moment) filter (last_name is not null) as last_name,
+        max_by(headline, moment) filter (headline is not null) as headline,
+        max_by(employer, moment) filter (employer is not null) as employer,
         max_by(location, moment) filter (location is not null) as location,
         max_by(skills, moment) filter (len(skills) > 0) as skills,
         max_by(seniority, moment) filter (seniority is not null) as seniority,
         max_by(role_family, moment) filter (role_family is not null) as role_family,
         max_by(jurisdiction, moment) filter (jurisdiction is not null) as jurisdiction
-    from said
+    from scope_events
+    where type in ('sourced', 'profile_corrected')
     group by canonical_id
 ),
 identifier as (
     select canonical_id, list_sort(list(distinct identifier)) as identifiers
     from (
-        select canonical_id, unnest(json_extract_string(fields, '$.identifiers[*]')) as identifier
+        select canonical_id, unnest(identifiers) as identifier
         from scope_events
-        where fields is not null
+        where len(identifiers) > 0
     )
     group by canonical_id
 ),
 tag_ as (
-    select canonical_id, lower(trim(tag)) as value, max_by(trim(tag), (occurred_at, seq)) as tag,
-        max_by(type, (occurred_at, seq)) as type
+    select canonical_id, lower(trim(tag)) as value, max_by(trim(tag), moment) as tag,
+        max_by(type, moment) as type
     from scope_events
     where type in ('tagged', 'untagged') and tag is not null
     group by canonical_id, value

@@ -1,6 +1,3 @@
-create or replace temp table scope_touched (id varchar);
-create or replace temp table scope_old_persons (canonical_id varchar);
-create or replace temp table scope_records (candidate_id varchar);
 create or replace temp table scope_persons (canonical_id varchar);
 create or replace temp table scope_pools (pool_id varchar);
 create or replace temp table scope_usable as from pii.usable limit 0;

@@ -1,3 +1,4 @@
+-- Every record that is, or was, of one person with those touched.
 create or replace temp table scope_old_persons as
 select canonical_id from identity where candidate_id in (select id from scope_touched)
 union

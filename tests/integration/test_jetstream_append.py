@@ -287,7 +287,11 @@ def test_a_foreign_event_is_noticed_on_reading(recorder: JetStreamApplicationRec
         recorder.select_events(mine)
 
 
-def test_many_aggregates_are_read_at_once_with_place_and_time(recorder: JetStreamApplicationRecorder) -> None:
+@pytest.mark.parametrize("most", [50, 100_000], ids=["sifted from the log", "one by one"])
+def test_many_aggregates_are_read_at_once_with_place_and_time(
+    recorder: JetStreamApplicationRecorder, monkeypatch: pytest.MonkeyPatch, most: int
+) -> None:
+    monkeypatch.setattr("infra.jetstream.recorder.FEW", most)
     ids = [candidate() for _ in range(200)]
     started = datetime.now(UTC)
     recorder.insert_many([[event(originator_id, v) for v in (1, 2)] for originator_id in ids])

@@ -151,7 +151,7 @@ _predicates = st.one_of(
     ),
 )
 _some = st.lists(_predicates, max_size=2)
-rules = st.builds(lambda *parts: Rule.model_validate(dict(zip(("all", "any", "none"), parts))), _some, _some, _some)
+rules = st.fixed_dictionaries({"all": _some, "any": _some, "none": _some}).map(Rule.model_validate)
 _by_hand = {"candidate": st.sampled_from(CANDIDATES)}
 pool_events = st.one_of(
     _of(p.RuleChanged, rule=rules),

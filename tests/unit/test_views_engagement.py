@@ -61,7 +61,10 @@ def counted(records: list[Recorded], merged: Forest) -> list[Recorded]:
             if event.machine is not False or prefetched:
                 continue
             at = event.occurred_at
-            if event.type == "opened" and not standing(said, Channel.EMAIL, OPEN_TRACKING, at, merged.joined).contactable:
+            if (
+                event.type == "opened"
+                and not standing(said, Channel.EMAIL, OPEN_TRACKING, at, merged.joined).contactable
+            ):
                 continue
             link = (event.type, event.message, event.url if event.type == "clicked" else "")
             if None not in link and link in seen:

@@ -65,9 +65,7 @@ def statements_of(person: str, history: list[Recorded], merged: Forest) -> list[
     return [
         statement(r.id, r.event, r.seq)
         for r in history
-        if isinstance(r.event, CandidateEvent)
-        and r.event.type in STATEMENT_TYPES
-        and merged.canonical(r.id) == person
+        if isinstance(r.event, CandidateEvent) and r.event.type in STATEMENT_TYPES and merged.canonical(r.id) == person
     ]
 
 

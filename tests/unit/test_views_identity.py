@@ -5,7 +5,6 @@ from collections.abc import Iterator
 import pytest
 from duckdb import DuckDBPyConnection
 from hypothesis import given
-from hypothesis import strategies as st
 
 from domain.identity import Edge, Forest
 from infra.duckdb import open_database

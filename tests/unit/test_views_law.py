@@ -12,6 +12,7 @@ from infra.duckdb import open_database
 from projections import Projector, rebuild
 from tests.unit.histories import Recorded, anything, contents, cuts, examples, fresh, histories, table
 
+
 @pytest.fixture(scope="module")
 def database(tmp_path_factory: pytest.TempPathFactory) -> Iterator[DuckDBPyConnection]:
     path: Path = tmp_path_factory.mktemp("law") / "rapport.duckdb"

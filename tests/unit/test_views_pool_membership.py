@@ -77,7 +77,9 @@ class Person:
             case {"skill": skill}:
                 return plain(skill) in map(plain, self.latest("skills") or ())
             case {"source": source}:
-                return any(r.event.type == "sourced" and plain(r.event.source or "") == plain(source) for r in self.known)
+                return any(
+                    r.event.type == "sourced" and plain(r.event.source or "") == plain(source) for r in self.known
+                )
             case {"location": place}:
                 held = plain(self.latest("location") or "")
                 return plain(place) in {held, *map(plain, held.split(","))}

@@ -1,0 +1,189 @@
+"""One round of decisions: interactions taken in order, each on top of what those before it decided.
+
+A round ends where an interaction needs to see something that is decided but not in the ledger yet (`Cut`): what was
+decided is appended first. So the outcome of a sequence does not depend on how it was cut into calls.
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+from uuid import uuid4
+
+from pydantic import ValidationError
+
+from domain import candidate, errors
+from domain.candidate import INTENTIONS, Candidate, CandidateEvent, Merged, Unmerged
+from domain.consent import Standing, standing
+from domain.event import utc_now
+from domain.identity import Forest
+from domain.interaction import Interaction, Reference, event_of
+from infra.identifiers import identifiers_of
+
+PROVISIONAL_SEQ = 2**62
+"""Positions of events that are decided but not appended yet sort after every real one."""
+
+
+class Cut(Exception):
+    """The interaction rests on something that this round has decided but not appended."""
+
+
+class People(Protocol):
+    """What a round asks about candidates, beyond what it was opened with."""
+
+    def fresh(self, ids: Iterable[str]) -> dict[str, Candidate]:
+        """States as the ledger holds them now."""
+
+    def forest_of(self, candidate_id: str) -> Forest:
+        """The merges around a candidate, up to date with the ledger."""
+
+
+@dataclass
+class Pending:
+    """What was decided for one candidate and waits to be appended after version `base`."""
+
+    base: int
+    events: list[CandidateEvent] = field(default_factory=list)
+    places: list[int] = field(default_factory=list)
+    claims: dict[str, str] = field(default_factory=dict)
+
+
+class Round:
+    """Decisions on top of each other. `pending` is what to append, by candidate."""
+
+    def __init__(
+        self, holders: Mapping[str, str], states: Mapping[str, Candidate], people: People, *, facts: bool
+    ) -> None:
+        self._holders = dict(holders)
+        self._states = dict(states)
+        self._people = people
+        self._facts = facts
+        self.pending: dict[str, Pending] = {}
+        self.touched: set[str] = set()
+
+    def decide(self, interaction: Interaction, place: int) -> str | None:
+        """Decides one interaction; its candidate when it is a duplicate, None when it now waits in `pending`.
+
+        Raises Cut, or Refused. `touched` then names the candidates whose states led to that.
+        """
+        self.touched = set()
+        identifiers = identifiers_of(interaction.candidate)
+        state = self._state(self._found(interaction.candidate, identifiers), interaction)
+        event = self._event(interaction, state, identifiers)
+        survivor = self._survivor(event)
+        if interaction.id in state.interactions:
+            if self._is_pending(state.id, interaction.id):
+                raise Cut
+            return state.id
+        decided = candidate.decide(
+            state, event, now=utc_now(), survivor=survivor, standing=self._standing(state, event)
+        )
+        self._take(state, decided, place, identifiers)
+        return None
+
+    def _found(self, reference: Reference, identifiers: Iterable[str]) -> str | None:
+        """The candidate that `reference` means, by its strongest identifier; an id without events only if alone."""
+        named = [reference.id, *(self._holders.get(i) for i in identifiers)]
+        held = list(dict.fromkeys(n for n in named if n is not None))
+        self.touched |= set(held)
+        if len(held) < 2:
+            return held[0] if held else None
+        known = [id_ for id_ in held if self._held(id_).version > 0]
+        if len(known) > 1:
+            self._need_settled_merges()
+            if not set(known) <= self._people.forest_of(known[0]).members(known[0]):
+                raise errors.AmbiguousCandidate(
+                    "candidate: the identifiers point at different candidates; merge them first, or name one"
+                )
+        return (known or held)[0]
+
+    def _state(self, id_: str | None, interaction: Interaction) -> Candidate:
+        state = self._held(id_) if id_ is not None else Candidate(uuid4().hex)
+        if state.version == 0 and interaction.candidate.id is not None:
+            raise errors.UnresolvedCandidate("candidate.id: there is no candidate of this id")
+        if state.version == 0 and interaction.type != "sourced" and interaction.source is None:
+            raise errors.UnresolvedCandidate(
+                "candidate: nobody answers to this reference; "
+                "send `sourced` first, or name a `source` to record it all the same"
+            )
+        return state
+
+    def _held(self, id_: str) -> Candidate:
+        return self._states.get(id_) or Candidate(id_)
+
+    def _event(self, interaction: Interaction, state: Candidate, identifiers: Iterable[str]) -> CandidateEvent:
+        """The event as proposed. An identifier that another record of the person holds stays with that record."""
+        new = tuple(
+            i for i in identifiers if i not in state.identifiers and self._is_free(self._holders.get(i), state.id)
+        )
+        return event_of(interaction, identifiers=new, into=self._into(interaction, state))
+
+    def _is_free(self, holder: str | None, id_: str) -> bool:
+        return holder in (None, id_) or self._held(str(holder)).version == 0
+
+    def _into(self, interaction: Interaction, state: Candidate) -> str | None:
+        """The candidate that a merge or unmerge names."""
+        if interaction.type not in (Merged.type, Unmerged.type):
+            return None
+        reference = into_reference(interaction)
+        if reference is None:
+            if interaction.type == Merged.type:
+                raise errors.InvalidInteraction("data.into: name the candidate to merge into")
+            return state.merged_into or state.id
+        id_ = self._found(reference, identifiers_of(reference))
+        if id_ is None:
+            raise errors.MergeRefused("data.into: the candidate to merge into is not known")
+        return id_
+
+    def _survivor(self, event: CandidateEvent) -> Candidate | None:
+        """The candidate a merge points at, as the ledger holds it now."""
+        if not isinstance(event, Merged):
+            return None
+        if event.into in self.pending:
+            raise Cut
+        return self._people.fresh([event.into])[event.into]
+
+    def _standing(self, state: Candidate, event: CandidateEvent) -> Standing | None:
+        """The standing an intention needs: of the whole person, and not of a day before today."""
+        if self._facts or not isinstance(event, INTENTIONS):
+            return None
+        self._need_settled_merges()
+        forest = self._people.forest_of(state.id)
+        others = forest.members(state.id) - {state.id}
+        if others & self.pending.keys():
+            raise Cut
+        members = [state, *self._people.fresh(others).values()]
+        statements = [s for member in members for s in member.statements]
+        at = max(event.occurred_at, utc_now())
+        return standing(statements, event.channel, event.purpose, at, forest.joined)
+
+    def _need_settled_merges(self) -> None:
+        """Merges are read from the views, which know what is in the ledger and nothing of this round."""
+        if any(isinstance(e, Merged | Unmerged) for p in self.pending.values() for e in p.events):
+            raise Cut
+
+    def _is_pending(self, id_: str, interaction: str | None) -> bool:
+        pending = self.pending.get(id_)
+        return pending is not None and any(e.interaction == interaction for e in pending.events)
+
+    def _take(
+        self, state: Candidate, decided: Iterable[CandidateEvent], place: int, identifiers: Iterable[str]
+    ) -> None:
+        pending = self.pending.setdefault(state.id, Pending(state.version))
+        for event in decided:
+            pending.events.append(event)
+            pending.claims |= dict.fromkeys(event.identifiers, state.id)
+            state = candidate.evolve(state, event, state.version + 1, PROVISIONAL_SEQ + place)
+        pending.places.append(place)
+        self._holders |= {i: state.id for i in identifiers if self._is_free(self._holders.get(i), state.id)}
+        self._states[state.id] = state
+
+
+def into_reference(interaction: Interaction) -> Reference | None:
+    """The reference in `data.into` of a merge or unmerge. Raises InvalidInteraction."""
+    value: Any = interaction.data.get("into") if interaction.type in (Merged.type, Unmerged.type) else None
+    if value is None:
+        return None
+    try:
+        return Reference.model_validate({"id": value} if isinstance(value, str) else value)
+    except ValidationError:
+        raise errors.InvalidInteraction("data.into: not a candidate reference") from None
