@@ -8,6 +8,7 @@ from domain.errors import InvalidInteraction
 from domain.interaction import Reference
 
 _HEX_ID = re.compile(r"[0-9a-f]{32}")
+_LINK = re.compile(r"https?://|[^/:\s]+\.[^/:\s]+/")
 _PREFIXED = re.compile(r"(id|email|phone|profile|ref)[:=](.+)", re.DOTALL)
 
 
@@ -36,6 +37,6 @@ def _kind(text: str) -> tuple[str, str]:
         return "email", text
     if text.startswith("+"):
         return "phone", text
-    if "/" in text:
+    if _LINK.match(text):
         return "profile", text
     return "ref", text

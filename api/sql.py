@@ -27,25 +27,24 @@ def select(cursor: duckdb.DuckDBPyConnection, sql: str) -> pa.Table:
     if len(statements) != 1 or statements[0].type != duckdb.StatementType.SELECT:
         raise QueryRefused("only a single SELECT is taken here")
     timer = Timer(MAX_SECONDS, cursor.interrupt)
+    # A statement that counts as SELECT may still write (a data-modifying CTE); the transaction does not let it.
+    cursor.execute("begin transaction read only")
     timer.start()
     try:
         relation = cursor.sql(statements[0])
         if relation is None:
             raise QueryRefused("only a statement with an answer is taken here")
-        reader = relation.to_arrow_reader(100_000)
-        batches, rows = [], 0
-        for batch in reader:
-            batches.append(batch)
-            rows += batch.num_rows
-            if rows > MAX_ROWS:
-                raise QueryRefused(f"the answer has more than {MAX_ROWS:,} rows; add a LIMIT or aggregate")
-        return pa.Table.from_batches(batches, reader.schema)
+        table = relation.limit(MAX_ROWS + 1).to_arrow_table()
+        if table.num_rows > MAX_ROWS:
+            raise QueryRefused(f"the answer has more than {MAX_ROWS:,} rows; add a LIMIT or aggregate")
+        return table
     except duckdb.InterruptException:
         raise QueryRefused(f"the query took longer than {MAX_SECONDS:g} s and was stopped") from None
     except duckdb.Error as error:
         raise QueryRefused(_first_line(error)) from None
     finally:
         timer.cancel()
+        cursor.execute("rollback")
 
 
 def as_json(table: pa.Table) -> bytes:

@@ -8,10 +8,9 @@ from pydantic import Field
 
 from domain import errors
 from domain.consent import STATEMENT_TYPES, Standing, Statement
-from domain.event import Event, HexId, Label, Name, Personal, Text, UtcDatetime, catalogue
+from domain.event import Event, HexId, Label, Name, Personal, Text, UtcDatetime, catalogue, check_clock
 from domain.policy import (
     DEFAULT_PURPOSE,
-    MAX_CLOCK_AHEAD,
     ActorKind,
     Basis,
     Channel,
@@ -215,7 +214,7 @@ INTENTIONS = (Emailed, Messaged)
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
-    """What decisions rest on. Version 0: nothing is known of this id."""
+    """What decisions rest on. Version 0: nothing is known of this id. `unreadable` says why nothing can be."""
 
     id: str
     version: int = 0
@@ -224,6 +223,7 @@ class Candidate:
     statements: tuple[Statement, ...] = ()
     merged_into: str | None = None
     merged_seq: int | None = None
+    unreadable: str | None = None
 
 
 def evolve(state: Candidate, event: CandidateEvent, version: int, seq: int) -> Candidate:
@@ -271,15 +271,13 @@ def decide(
     `survivor` is the state of the candidate a merge points at. `standing` is given for an intended contact
     only; facts reported by others are recorded whatever the standing.
 
-    Raises OccurredInFuture, MergeRefused, OptInWithoutEvidence or NotContactable.
+    Raises UnreadableCandidate, OccurredInFuture, MergeRefused, OptInWithoutEvidence or NotContactable.
     """
+    if state.unreadable is not None:
+        raise errors.UnreadableCandidate(state.unreadable)
     if proposed.interaction is not None and proposed.interaction in state.interactions:
         return ()
-    if proposed.occurred_at > now + MAX_CLOCK_AHEAD:
-        raise errors.OccurredInFuture(
-            f"occurred_at {proposed.occurred_at.isoformat()} is more than 24 hours ahead of now; "
-            "correct the clock or the time"
-        )
+    check_clock(proposed, now)
     match proposed:
         case Merged():
             _check_merge(state, proposed, survivor)

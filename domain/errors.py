@@ -69,3 +69,9 @@ class ConcurrentChange(Refused):
     """Others kept changing the same aggregate; the bounded retries are used up. Trying again is safe."""
 
     code = "concurrent-change"
+
+
+class UnreadableCandidate(Refused):
+    """The ledger holds an event of this candidate that cannot be read; nothing is decided by guess."""
+
+    code = "unreadable-candidate"

@@ -6,15 +6,17 @@ its aggregate; marking the field is all an author does. Anything else is stored 
 a closed enumeration, an id, a time, or a `Label`.
 """
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cache
 from typing import Annotated, Any, ClassVar, Generic, TypeVar
 
-from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, AwareDatetime, BaseModel, BeforeValidator, ConfigDict, Field
 
-from domain.policy import ActorKind
+from domain.errors import OccurredInFuture
+from domain.policy import MAX_CLOCK_AHEAD, ActorKind
 
 _T = TypeVar("_T")
 
@@ -47,7 +49,24 @@ Label = Annotated[
 HexId = Annotated[str, Field(pattern=r"^[0-9a-f]{32}$")]
 """A candidate's or pool's random id: 32 hexadecimal digits, no meaning."""
 
-UtcDatetime = Annotated[AwareDatetime, AfterValidator(lambda t: t.astimezone(UTC))]
+_DATE = re.compile(r"\d{4}-\d\d-\d\d")
+
+
+def _is_a_time(value: Any) -> Any:
+    """A bare number has no unit and no zone that anybody agreed on."""
+    if isinstance(value, datetime) or (isinstance(value, str) and _DATE.match(value)):
+        return value
+    raise ValueError("must be an RFC 3339 time with a zone, such as 2026-03-01T09:30:00Z")
+
+
+def _in_utc(value: datetime) -> datetime:
+    try:
+        return value.astimezone(UTC)
+    except OverflowError:
+        raise ValueError("lies outside the calendar") from None
+
+
+UtcDatetime = Annotated[AwareDatetime, BeforeValidator(_is_a_time), AfterValidator(_in_utc)]
 """A time with a zone, held in UTC; a time without one is refused."""
 
 
@@ -114,3 +133,12 @@ class Recorded(Generic[_E]):
 def utc_now() -> datetime:
     """The clock, with its zone. The only clock in the domain; commands take the time as a value."""
     return datetime.now(UTC)
+
+
+def check_clock(event: Event, now: datetime) -> None:
+    """Raises OccurredInFuture when `event` claims to lie further ahead of `now` than clocks may differ."""
+    if event.occurred_at > now + MAX_CLOCK_AHEAD:
+        raise OccurredInFuture(
+            f"occurred_at {event.occurred_at.isoformat()} is more than 24 hours ahead of now; "
+            "correct the clock or the time"
+        )

@@ -2,10 +2,9 @@
 
 import hashlib
 import json
-from datetime import datetime
 from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from domain import candidate
 from domain.candidate import CandidateEvent
@@ -35,7 +34,10 @@ class Reference(BaseModel):
 
 
 class Interaction(BaseModel):
-    """One record, as in the design's §8. `data` is checked against the event type's own fields."""
+    """One record, as callers send it (`docs/design.md`, The interaction record).
+
+    `data` is checked against the event type's own fields.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -48,14 +50,6 @@ class Interaction(BaseModel):
     actor: Name = DEFAULT_ACTOR
     correlation: HexId | None = None
     data: dict[str, Any] = {}
-
-    @field_validator("occurred_at", mode="before")
-    @classmethod
-    def _text_only(cls, value: Any) -> Any:
-        """A bare number has no zone that anybody agreed on."""
-        if not isinstance(value, str | datetime):
-            raise ValueError("must be an RFC 3339 time with a zone, such as 2026-03-01T09:30:00Z")
-        return value
 
     @property
     def actor_kind(self) -> ActorKind:

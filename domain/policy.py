@@ -32,7 +32,7 @@ class Channel(StrEnum):
 
 
 class Seniority(StrEnum):
-    """Career levels; spellings in `SENIORITY_ALIASES` are read as these."""
+    """Career levels."""
 
     INTERN = "intern"
     JUNIOR = "junior"

@@ -1,9 +1,10 @@
 """Pool: a named set of candidates, by rule and by hand."""
 
 from dataclasses import dataclass, replace
+from datetime import datetime
 
 from domain import errors
-from domain.event import Event, HexId, Name, Personal, Text, catalogue
+from domain.event import Event, HexId, Name, Personal, Text, catalogue, check_clock
 from domain.rule import EMPTY, Rule
 
 # ── ids ────────────────────────────────────────────────────────────────────────────────────────────
@@ -85,11 +86,12 @@ def evolve(state: Pool, event: PoolEvent, version: int) -> Pool:
 # ── decide ─────────────────────────────────────────────────────────────────────────────────────────
 
 
-def decide(state: Pool, proposed: PoolEvent) -> tuple[PoolEvent, ...]:
+def decide(state: Pool, proposed: PoolEvent, *, now: datetime) -> tuple[PoolEvent, ...]:
     """The events that follow from `proposed`: itself, or none when it changes nothing.
 
-    Raises PoolRefused or UnknownPool.
+    Raises OccurredInFuture, PoolRefused or UnknownPool.
     """
+    check_clock(proposed, now)
     if proposed.interaction is not None and proposed.interaction in state.interactions:
         return ()
     match proposed:

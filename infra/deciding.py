@@ -50,18 +50,17 @@ class Pending:
 class Round:
     """Decisions on top of each other. `pending` is what to append, by candidate."""
 
-    def __init__(
-        self, holders: Mapping[str, str], states: Mapping[str, Candidate], people: People, *, facts: bool
-    ) -> None:
+    def __init__(self, holders: Mapping[str, str], states: Mapping[str, Candidate], people: People) -> None:
         self._holders = dict(holders)
         self._states = dict(states)
         self._people = people
-        self._facts = facts
         self.pending: dict[str, Pending] = {}
         self.touched: set[str] = set()
 
-    def decide(self, interaction: Interaction, place: int) -> str | None:
+    def decide(self, interaction: Interaction, place: int, *, facts: bool) -> str | None:
         """Decides one interaction; its candidate when it is a duplicate, None when it now waits in `pending`.
+
+        An intended contact needs standing unless it is told as one of the `facts`.
 
         Raises Cut, or Refused. `touched` then names the candidates whose states led to that.
         """
@@ -75,7 +74,7 @@ class Round:
                 raise Cut
             return state.id
         decided = candidate.decide(
-            state, event, now=utc_now(), survivor=survivor, standing=self._standing(state, event)
+            state, event, now=utc_now(), survivor=survivor, standing=None if facts else self._standing(state, event)
         )
         self._take(state, decided, place, identifiers)
         return None
@@ -144,7 +143,7 @@ class Round:
 
     def _standing(self, state: Candidate, event: CandidateEvent) -> Standing | None:
         """The standing an intention needs: of the whole person, and not of a day before today."""
-        if self._facts or not isinstance(event, INTENTIONS):
+        if not isinstance(event, INTENTIONS):
             return None
         self._need_settled_merges()
         forest = self._people.forest_of(state.id)

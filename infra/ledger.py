@@ -9,19 +9,24 @@ from typing import TypeVar
 
 import orjson
 from eventsourcing.persistence import DataError, IntegrityError, StoredEvent
+from pydantic import ValidationError
 
 from domain import candidate, pool
 from domain.candidate import Candidate, CandidateEvent
+from domain.errors import UnreadableCandidate as Unreadable
 from domain.event import Event, Recorded
 from domain.pool import Pool, PoolEvent
+from domain.upcasters import UnknownEventError
 from infra import codec
 from infra.crypto.keyring import Keyring
-from infra.jetstream import JetStreamApplicationRecorder, LedgerCorruptedError
+from infra.crypto.sealing import SealBrokenError
+from infra.jetstream import JetStreamApplicationRecorder
 from infra.jetstream.stream import StoredMessage
 
 CACHED_CANDIDATES = 20_000
 
 _E = TypeVar("_E", bound=Event)
+Stored = list[tuple[StoredMessage, StoredEvent]]
 
 
 @dataclass(frozen=True)
@@ -49,9 +54,10 @@ class Ledger:
     def histories(self, candidate_ids: Sequence[str]) -> list[list[Recorded[CandidateEvent]]]:
         """Everything recorded on each candidate, decrypted, in order; empty where nothing was.
 
-        Raises KeyDestroyedError when one of them was erased.
+        Raises UnreadableCandidate when an event of one of them cannot be read.
         """
-        return self._read([codec.aggregate_id(candidate.KIND, id_) for id_ in candidate_ids], CandidateEvent)
+        names = [codec.aggregate_id(candidate.KIND, id_) for id_ in candidate_ids]
+        return [_readable(history) for history in self._read(names, CandidateEvent)]
 
     def candidates(self, ids: Iterable[str], *, fresh: bool = False) -> dict[str, Candidate]:
         """The state of each candidate, version 0 for unknown ones.
@@ -63,8 +69,9 @@ class Ledger:
         with self._lock:
             states = {} if fresh else {id_: self._states[id_] for id_ in wanted & self._states.keys()}
         missing = sorted(wanted - states.keys())
-        for id_, history in zip(missing, self.histories(missing), strict=True):
-            states[id_] = fold(Candidate(id_), history)
+        names = [codec.aggregate_id(candidate.KIND, id_) for id_ in missing]
+        for id_, history in zip(missing, self._read(names, CandidateEvent), strict=True):
+            states[id_] = _state(id_, history)
             self._remember(states[id_])
         return states
 
@@ -76,8 +83,8 @@ class Ledger:
 
     def pool(self, pool_id: str) -> Pool:
         """The state of one pool, version 0 when there is none of this id."""
-        (recorded,) = self._read([codec.aggregate_id(pool.KIND, pool_id)], PoolEvent)
-        return reduce(lambda state, r: pool.evolve(state, r.event, r.version), recorded, Pool(pool_id))
+        (history,) = self._read([codec.aggregate_id(pool.KIND, pool_id)], PoolEvent)
+        return reduce(lambda state, r: pool.evolve(state, r.event, r.version), _readable(history), Pool(pool_id))
 
     def append(self, appends: Sequence[Append]) -> list[Sequence[int] | IntegrityError | DataError]:
         """Appends each aggregate's events, all or none of one aggregate; the ledger positions, or why not.
@@ -129,23 +136,41 @@ class Ledger:
             while len(self._states) > CACHED_CANDIDATES:
                 self._states.popitem(last=False)
 
-    def _read(self, names: Sequence[str], of: type[_E]) -> list[list[Recorded[_E]]]:
+    def _read(self, names: Sequence[str], of: type[_E]) -> list[list[Recorded[_E]] | Unreadable]:
+        """The history of each aggregate, or why it cannot be read; one that cannot leaves the others alone."""
         histories = self._recorder.read_many(names) if names else []
         keys = self._keyring.existing(name for name, history in zip(names, histories, strict=True) if history)
-        return [
-            [_recorded(name, message, event, keys.get(name), of) for message, event in history]
-            for name, history in zip(names, histories, strict=True)
-        ]
+        return [_decoded(name, history, keys.get(name), of) for name, history in zip(names, histories, strict=True)]
+
+
+def _decoded(name: str, history: Stored, key: bytes | None, of: type[_E]) -> list[Recorded[_E]] | Unreadable:
+    try:
+        return [_recorded(name, message, event, key, of) for message, event in history]
+    except (codec.KeyDestroyedError, SealBrokenError, UnknownEventError, ValidationError) as error:
+        reason = "its events do not fit the catalogue" if isinstance(error, ValidationError) else str(error)
+        return Unreadable(f"the ledger holds an event of this candidate that cannot be read: {reason}")
 
 
 def _recorded(name: str, message: StoredMessage, stored: StoredEvent, key: bytes | None, of: type[_E]) -> Recorded[_E]:
     version = stored.originator_version
     event = codec.decode(name, version, stored.topic, orjson.loads(stored.state), key)
     if not isinstance(event, of):
-        raise LedgerCorruptedError(message.subject, message.seq, f"{stored.topic} is not an event of this aggregate")
+        raise UnknownEventError(f"{stored.topic} is not an event of this aggregate")
     return Recorded(codec.split_id(name)[1], version, message.seq, message.recorded_at, event)
+
+
+def _readable(history: list[Recorded[_E]] | Unreadable) -> list[Recorded[_E]]:
+    if isinstance(history, Unreadable):
+        raise history
+    return history
 
 
 def fold(state: Candidate, history: Iterable[Recorded[CandidateEvent]]) -> Candidate:
     """The state after `history`."""
     return reduce(lambda s, r: candidate.evolve(s, r.event, r.version, r.seq), history, state)
+
+
+def _state(id_: str, history: list[Recorded[CandidateEvent]] | Unreadable) -> Candidate:
+    if isinstance(history, Unreadable):
+        return Candidate(id_, version=1, unreadable=str(history))
+    return fold(Candidate(id_), history)

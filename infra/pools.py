@@ -5,6 +5,7 @@ from uuid import uuid4
 from eventsourcing.persistence import DataError, IntegrityError
 
 from domain import errors, pool
+from domain.event import utc_now
 from domain.policy import APPEND_ATTEMPTS
 from domain.pool import PoolEvent
 from infra import codec
@@ -49,7 +50,7 @@ class Pools:
     def _record(self, pool_id: str, event: PoolEvent) -> int | None:
         for _ in range(APPEND_ATTEMPTS):
             state = self._ledger.pool(pool_id)
-            events = pool.decide(state, event)
+            events = pool.decide(state, event, now=utc_now())
             if not events:
                 return None
             (result,) = self._ledger.append([Append(codec.aggregate_id(pool.KIND, pool_id), state.version, events)])

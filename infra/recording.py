@@ -8,10 +8,10 @@ one undisturbed.
 
 import random
 import time
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Callable, Iterable, Sequence
-from contextlib import nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from itertools import islice
 from threading import Lock
 
 from eventsourcing.persistence import DataError, IntegrityError
@@ -22,7 +22,7 @@ from domain.identity import Forest
 from domain.interaction import Interaction, Reference
 from domain.policy import APPEND_ATTEMPTS
 from infra import codec
-from infra.crypto.claims import Claims
+from infra.crypto.claims import LEASE, Claims
 from infra.deciding import Cut, Pending, Round, into_reference
 from infra.identifiers import identifiers_of
 from infra.ledger import Append, Ledger
@@ -36,6 +36,9 @@ ON_STATE = (
 """Refusals that rest on a state; none is final before the state was read from the ledger for it."""
 
 MAX_PAUSE_S = 0.05
+
+TOGETHER = 500
+"""Calls that wait are settled together up to about this many interactions."""
 
 
 @dataclass(frozen=True)
@@ -66,13 +69,23 @@ Outcome = Accepted | Duplicate | Rejected
 
 
 @dataclass
-class _Batch:
-    """The interactions of one call and what became of them so far."""
+class _Call:
+    """One caller's interactions; `outcomes` is complete, or `failure` set, once they were dealt with."""
 
     interactions: Sequence[Interaction]
     facts: bool
-    outcomes: dict[int, Outcome]
-    rechecked: set[int]
+    outcomes: list[Outcome] | None = None
+    failure: BaseException | None = None
+
+
+@dataclass
+class _Batch:
+    """The interactions of one or more calls, whether each is a fact, and what became of them so far."""
+
+    interactions: Sequence[Interaction]
+    facts: Sequence[bool]
+    outcomes: dict[int, Outcome] = field(default_factory=dict)
+    rechecked: set[int] = field(default_factory=set)
 
 
 class Recording:
@@ -85,7 +98,8 @@ class Recording:
         self._ledger = ledger
         self._claims = claims
         self.forest_of = forest_of
-        self._contended = Lock()
+        self._waiting: deque[_Call] = deque()
+        self._turn = Lock()
 
     def resolve(self, reference: Reference) -> str:
         """The candidate `reference` means.
@@ -110,14 +124,38 @@ class Recording:
         """Records `interactions` in order and answers for each.
 
         With `facts`, contacts are reports of what already happened and are never refused for policy; without,
-        they are intentions and need standing.
+        they are intentions and need standing. Calls made at the same time are settled together, one after the
+        other: they share the round trips and the syncs, and a node never loses a race to itself.
         """
-        batch = _Batch(interactions, facts, {}, set())
-        pending, losses = list(range(len(interactions))), Counter[int]()
+        call = _Call(interactions, facts)
+        self._waiting.append(call)
+        while call.outcomes is None and call.failure is None:
+            with self._turn:
+                if call.outcomes is None and call.failure is None:
+                    self._settle_together()
+        if call.failure is not None:
+            raise call.failure
+        return call.outcomes or []
+
+    def _settle_together(self) -> None:
+        """Settles the calls that wait, oldest first, as many as make a good batch."""
+        calls: list[_Call] = []
+        while self._waiting and sum(len(c.interactions) for c in calls) < TOGETHER:
+            calls.append(self._waiting.popleft())
+        batch = _Batch([i for c in calls for i in c.interactions], [c.facts for c in calls for _ in c.interactions])
+        try:
+            outcomes = iter(self._settle(batch))
+        except BaseException as failure:  # noqa: BLE001 - it belongs to each of the callers, who raise it
+            for call in calls:
+                call.failure = failure
+        else:
+            for call in calls:
+                call.outcomes = list(islice(outcomes, len(call.interactions)))
+
+    def _settle(self, batch: _Batch) -> list[Outcome]:
+        pending, losses = list(range(len(batch.interactions))), Counter[int]()
         while pending:
-            # Whoever lost a race goes on one at a time in this node, so that a crowd gets through.
-            with self._contended if losses.keys() & set(pending) else nullcontext():
-                rest, lost = self._round(batch, pending)
+            rest, lost = self._round(batch, pending)
             losses.update(lost)
             for place in [p for p in lost if losses[p] == APPEND_ATTEMPTS]:
                 busy = errors.ConcurrentChange("others kept changing this candidate; send it again")
@@ -125,15 +163,15 @@ class Recording:
             pending = sorted(p for p in {*rest, *lost} if p not in batch.outcomes)
             if lost:
                 time.sleep(random.uniform(0, MAX_PAUSE_S))  # noqa: S311 - spreads writers, no secret
-        return [batch.outcomes[place] for place in range(len(interactions))]
+        return [batch.outcomes[place] for place in range(len(batch.interactions))]
 
     def _round(self, batch: _Batch, pending: list[int]) -> tuple[list[int], list[int]]:
         """Settles what can be settled; the places not reached, and those that lost a race."""
-        round_ = self._open(batch, [batch.interactions[p] for p in pending])
+        round_ = self._open([batch.interactions[p] for p in pending])
         rest: list[int] = []
         for n, place in enumerate(pending):
             try:
-                duplicate = round_.decide(batch.interactions[place], place)
+                duplicate = round_.decide(batch.interactions[place], place, facts=batch.facts[place])
             except Cut:
                 rest = pending[n:]
                 break
@@ -149,10 +187,14 @@ class Recording:
             else:
                 if duplicate is not None:
                     batch.outcomes[place] = Duplicate(duplicate)
+        claiming = time.monotonic()
         lost = self._claim(round_.pending)
+        if time.monotonic() - claiming > LEASE.total_seconds() / 2:
+            # Others may have taken the claims for dead by now; nothing was appended, so it is decided again.
+            return rest, [*lost, *(place for p in round_.pending.values() for place in p.places)]
         return rest, [*lost, *self._append(round_.pending, batch.outcomes)]
 
-    def _open(self, batch: _Batch, interactions: Iterable[Interaction]) -> Round:
+    def _open(self, interactions: Iterable[Interaction]) -> Round:
         """A round with everything its decisions need, fetched in bulk."""
         identifiers: set[str] = set()
         ids: set[str] = set()
@@ -164,7 +206,7 @@ class Recording:
                 continue  # refused with its reason when its turn comes
         holders = self._claims.resolve(identifiers)
         states = self._ledger.candidates(ids | set(holders.values()))
-        return Round(holders, states, self, facts=batch.facts)
+        return Round(holders, states, self)
 
     def _claim(self, pending: dict[str, Pending]) -> list[int]:
         """Makes the round's claims; takes out the candidates that lost one, and returns their places."""

@@ -107,11 +107,11 @@ class Client:
 def connect(settings: Settings) -> Iterator[Client]:
     """The client of the node that serves `settings.data`; starts one when none runs."""
     if url := _running(settings):
-        with httpx.Client(base_url=url, timeout=TIMEOUT_S) as http:
+        with _http(url) as http:
             yield Client(http)
         return
     own = settings.model_copy(update={"host": "127.0.0.1", "port": 0})
-    with Node(own) as node, served(node) as url, httpx.Client(base_url=url, timeout=TIMEOUT_S) as http:
+    with Node(own) as node, served(node) as url, _http(url) as http:
         yield Client(http)
 
 
@@ -150,6 +150,7 @@ def bind(settings: Settings) -> socket.socket:
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         listener.bind((settings.host, settings.port))
+        listener.listen()
     except OSError as error:
         listener.close()
         reason = "is in use" if error.errno == errno.EADDRINUSE else f"cannot be used: {error.strerror}"
@@ -163,12 +164,18 @@ def address(listener: socket.socket) -> str:
     return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
 
+def _http(url: str) -> httpx.Client:
+    """A client of a node on this machine, whatever proxy the environment names."""
+    return httpx.Client(base_url=url, timeout=TIMEOUT_S, trust_env=False)
+
+
 def _running(settings: Settings) -> str | None:
     """Where a running node of this folder answers, if there is one."""
     try:
         note = json.loads(settings.node_file.read_text("utf-8"))
         url: str = note["url"]
-        answer = httpx.get(f"{url}/healthz", timeout=5.0).raise_for_status().json()
+        with _http(url) as http:
+            answer = http.get("/healthz", timeout=5.0).raise_for_status().json()
     except (OSError, ValueError, KeyError, httpx.HTTPError):
         return None
     return url if answer.get("instance") == note.get("instance") else None

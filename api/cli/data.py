@@ -22,6 +22,7 @@ from api.generator import DEFAULT_CANDIDATES, generate
 from api.importing import FileRefused, Line, Source, open_source
 
 CHUNK = 500
+TOTAL_OF = {"accepted": "accepted", "duplicate": "duplicates", "rejected": "rejected"}
 
 
 class Format(StrEnum):
@@ -89,19 +90,21 @@ def rejected_path(file: str) -> Path:
 
 def run_import(client: Client, opened: Source, rejected_to: Path, *, quiet: bool) -> dict[str, Any]:
     """Sends everything, writes down what was rejected, waits for the views; the summary."""
-    totals = {"accepted": 0, "duplicates": 0, "rejected": 0}
+    totals = dict.fromkeys(TOTAL_OF.values(), 0)
     rejected = _Rejected(rejected_to)
     with _progress(quiet) as progress, rejected:
         task = progress.add_task(f"import {opened.name}", total=opened.size_bytes)
         for lines in _chunks(opened.lines):
             sent = [(line, document) for line in lines for document in line.documents]
             answers = client.ndjson([d for _, d in sent], history=True)["results"] if sent else []
-            for line in lines:
-                if line.problem is not None:
-                    totals["rejected"] += 1
-                    rejected.write(line, "unreadable", line.problem)
-            for (line, _), answer in zip(sent, answers, strict=True):
-                totals[answer["status"] + ("s" if answer["status"] == "duplicate" else "")] += 1
+            unread = [
+                (line, {"status": "rejected", "code": "unreadable", "reason": line.problem})
+                for line in lines
+                if line.problem is not None
+            ]
+            answered = [(line, answer) for (line, _), answer in zip(sent, answers, strict=True)]
+            for line, answer in sorted([*unread, *answered], key=lambda pair: pair[0].number):
+                totals[TOTAL_OF[answer["status"]]] += 1
                 if answer["status"] == "rejected":
                     rejected.write(line, answer["code"], answer["reason"])
             progress.update(task, completed=opened.position())

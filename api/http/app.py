@@ -21,7 +21,7 @@ def create_app(node: Node) -> FastAPI:
     )
     app.state.node = node
     # A page in somebody's browser must not reach a node on loopback through a name of its own (DNS rebinding).
-    app.add_middleware(TrustedHostMiddleware, allowed_hosts=["127.0.0.1", "localhost", "[::1]", node.settings.host])
+    app.add_middleware(TrustedHostMiddleware, allowed_hosts=_hosts(node.settings.host))
     problems.install(app)
     for part in (interactions, candidates, pools, engagement, compliance, operations):
         app.include_router(part.router)
@@ -38,3 +38,8 @@ def create_app(node: Node) -> FastAPI:
         )
 
     return app
+
+
+def _hosts(listening_on: str) -> list[str]:
+    """Names under which a node may be asked. Whoever listens on every address has a proxy or a firewall before it."""
+    return ["*"] if listening_on in ("0.0.0.0", "::") else ["127.0.0.1", "localhost", "[::1]", listening_on]  # noqa: S104 - compared, not bound

@@ -1,17 +1,16 @@
 """Candidates: who they are, what happened with them, and which records are one person."""
 
-from datetime import datetime
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Query
 from fastapi.responses import JSONResponse
-from pydantic import AwareDatetime, BaseModel, Field
+from pydantic import BaseModel, ConfigDict, Field
 
 from api.http.interactions import record_all
 from api.http.parameters import AsOf, CandidateId, Cursor, NodeUpToDate, canonical_of
 from api.http.problems import STATUS, problem
 from api.references import reference_of
-from domain.event import utc_now
+from domain.event import Name, UtcDatetime, utc_now
 from domain.interaction import DEFAULT_ACTOR
 from infra.recording import Accepted, Duplicate, Outcome
 from projections import queries
@@ -19,18 +18,12 @@ from projections import queries
 router = APIRouter(tags=["candidates"])
 
 
-@router.get("/v1/candidates/{ref}", summary="One person's profile, over all their records")
-def show(candidate: CandidateId, cursor: Cursor) -> dict[str, Any]:
-    """The profile as it stands, with tags, identifiers and the records it is made of."""
-    return queries.profile(cursor, canonical_of(cursor, candidate)) or {}
-
-
-@router.get("/v1/candidates/{ref}/timeline", summary="Everything that happened with one person")
+@router.get("/v1/candidates/{ref:path}/timeline", summary="Everything that happened with one person")
 def timeline(
     candidate: CandidateId,
     cursor: Cursor,
     as_of: AsOf,
-    known_at: Annotated[AwareDatetime | None, Query(description="leave out what was recorded later")] = None,
+    known_at: Annotated[UtcDatetime | None, Query(description="leave out what was recorded later")] = None,
     limit: Annotated[int, Query(ge=1, le=1000)] = 100,
     before_seq: Annotated[int | None, Query(description="continue before this event")] = None,
 ) -> dict[str, Any]:
@@ -41,39 +34,49 @@ def timeline(
     return {"candidate": canonical, "events": rows, "next_before_seq": more}
 
 
-class MergeRequest(BaseModel):
+class UnmergeRequest(BaseModel):
+    """Who takes the merge back, and when; now if unset."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    actor: Name = DEFAULT_ACTOR
+    occurred_at: UtcDatetime = Field(default_factory=utc_now)
+
+
+class MergeRequest(UnmergeRequest):
     """Which candidate stands for both from now on."""
 
-    into: str = Field(description="reference of the candidate to merge into")
-    actor: str = DEFAULT_ACTOR
-    occurred_at: datetime | None = None
+    into: Name = Field(description="reference of the candidate to merge into")
 
 
-class UnmergeRequest(BaseModel):
-    """Who takes the merge back."""
-
-    actor: str = DEFAULT_ACTOR
-    occurred_at: datetime | None = None
-
-
-@router.post("/v1/candidates/{ref}/merge", summary="Two records are one person")
+@router.post("/v1/candidates/{ref:path}/merge", summary="Two records are one person")
 def merge(candidate: CandidateId, request: MergeRequest, node: NodeUpToDate) -> JSONResponse:
     """Records `merged` on the record `ref` names; nothing is copied or lost, and it can be undone."""
     into = node.recording.resolve(reference_of(request.into))
     return _record(node, candidate, "merged", request, {"into": {"id": into}})
 
 
-@router.post("/v1/candidates/{ref}/unmerge", summary="The merge was a mistake")
+@router.post("/v1/candidates/{ref:path}/unmerge", summary="The merge was a mistake")
 def unmerge(candidate: CandidateId, request: UnmergeRequest, node: NodeUpToDate) -> JSONResponse:
     """Both records stand for themselves again, exactly as without the merge."""
     return _record(node, candidate, "unmerged", request, {})
 
 
+@router.get("/v1/candidates/{ref:path}", summary="One person's profile, over all their records")
+def show(candidate: CandidateId, cursor: Cursor) -> dict[str, Any]:
+    """The profile as it stands, with tags, identifiers and the records it is made of."""
+    return queries.profile(cursor, canonical_of(cursor, candidate)) or {}
+
+
 def _record(
-    node: NodeUpToDate, candidate: str, type_: str, request: MergeRequest | UnmergeRequest, data: dict[str, Any]
+    node: NodeUpToDate, candidate: str, type_: str, request: UnmergeRequest, data: dict[str, Any]
 ) -> JSONResponse:
-    occurred_at = (request.occurred_at or utc_now()).isoformat()
-    document = {"type": type_, "candidate": {"id": candidate}, "occurred_at": occurred_at, "actor": request.actor}
+    document = {
+        "type": type_,
+        "candidate": {"id": candidate},
+        "occurred_at": request.occurred_at.isoformat(),
+        "actor": request.actor,
+    }
     (outcome,) = record_all(node, [document | {"data": data}], facts=True)
     return _answer(outcome)
 

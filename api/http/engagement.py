@@ -17,7 +17,7 @@ def top(cursor: Cursor, as_of: AsOf, limit: Annotated[int, Query(ge=1, le=1000)]
     return {"as_of": as_of.isoformat(), "candidates": queries.engagement_top(cursor, as_of, limit)}
 
 
-@router.get("/v1/engagement/{ref}", summary="One person's score at a moment")
+@router.get("/v1/engagement/{ref:path}", summary="One person's score at a moment")
 def show(
     candidate: CandidateId,
     cursor: Cursor,

@@ -1,15 +1,15 @@
 """Parameters that many routes share."""
 
 from collections.abc import Iterator
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Annotated
 
 import duckdb
 from fastapi import Depends, Path, Query, Request
-from pydantic import AwareDatetime
 
 from api.node import Node, ViewsBehind
 from api.references import reference_of
+from domain.event import UtcDatetime, utc_now
 from projections import queries
 
 
@@ -35,9 +35,9 @@ Cursor = Annotated[duckdb.DuckDBPyConnection, Depends(_cursor)]
 
 
 def _as_of(
-    as_of: Annotated[AwareDatetime | None, Query(description="what was true then; now if absent")] = None,
+    as_of: Annotated[UtcDatetime | None, Query(description="what was true then; now if absent")] = None,
 ) -> datetime:
-    return as_of.astimezone(UTC) if as_of else datetime.now(UTC)
+    return as_of or utc_now()
 
 
 AsOf = Annotated[datetime, Depends(_as_of)]

@@ -87,7 +87,7 @@ def archive(pool: str, request: ByWhom, node: NodeUpToDate) -> JSONResponse:
     return _change(node, pool, request, "archived")
 
 
-@router.put("/v1/pools/{pool}/candidates/{ref}", summary="Pin, unpin or exclude one candidate")
+@router.put("/v1/pools/{pool}/candidates/{ref:path}", summary="Pin, unpin or exclude one candidate")
 def place(pool: str, ref: str, request: NewPlace, node: NodeUpToDate) -> JSONResponse:
     """By hand, whatever the rule says; `unpinned` leaves it to the rule again."""
     candidate = node.recording.resolve(reference_of(ref))

@@ -24,6 +24,7 @@ STATUS: dict[str, int] = {
     errors.MergeRefused.code: 409,
     errors.PoolRefused.code: 409,
     errors.ConcurrentChange.code: 409,
+    errors.UnreadableCandidate.code: 500,
     "invalid-json": 400,
     "too-large": 413,
 }

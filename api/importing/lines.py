@@ -47,18 +47,21 @@ def open_source(path: str, source_label: str | None = None) -> Source:
     """
     file, size, name, written_at = _open(path)
     reader = _Counted(file)
-    first = reader.readline(MAX_LINE_BYTES + 1).removeprefix(BOM)
+    first, number = reader.readline(MAX_LINE_BYTES + 1).removeprefix(BOM), 1
     while first and not first.strip():
-        first = reader.readline(MAX_LINE_BYTES + 1)
+        first, number = reader.readline(MAX_LINE_BYTES + 1), number + 1
     if not first:
         raise FileRefused(f"{name} is empty")
     start = first.lstrip()[:1]
     if start == b"{":
-        return Source(name, size, _ndjson(first, reader), lambda: reader.consumed)
+        return Source(name, size, _ndjson(number, first, reader), lambda: reader.consumed)
     if start == b"[":
         return Source(name, size, _array(first, reader, name), lambda: reader.consumed)
     table = tables.open_table(first, reader, name, source_label, written_at)
-    return Source(name, size, map(_from_row, table.rows), lambda: reader.consumed, table.ignored_columns)
+    skipped = number - 1
+    return Source(
+        name, size, (_from_row(row, skipped) for row in table.rows), lambda: reader.consumed, table.ignored_columns
+    )
 
 
 class _Counted:
@@ -96,8 +99,8 @@ def _open(path: str) -> tuple[BinaryIO, int | None, str, datetime]:
     return file, stat.st_size, file_path.name, datetime.fromtimestamp(stat.st_mtime, UTC)
 
 
-def _ndjson(first: bytes, rest: _Counted) -> Iterator[Line]:
-    number, line = 1, first
+def _ndjson(number: int, first: bytes, rest: _Counted) -> Iterator[Line]:
+    line = first
     while line:
         too_long = len(line) > MAX_LINE_BYTES
         while too_long and not line.endswith(b"\n"):
@@ -125,8 +128,8 @@ def _array(first: bytes, rest: _Counted, name: str) -> Iterator[Line]:
         yield Line(number, text.decode(), (text,))
 
 
-def _from_row(row: Row) -> Line:
-    return Line(row.number, row.raw, tuple(orjson.dumps(r) for r in row.records), row.problem)
+def _from_row(row: Row, skipped: int) -> Line:
+    return Line(row.number + skipped, row.raw, tuple(orjson.dumps(r) for r in row.records), row.problem)
 
 
 def _is_utf8(line: bytes) -> bool:

@@ -68,7 +68,10 @@ def open_table(first: bytes, rest: Iterable[bytes], name: str, source: str | Non
     delimiter = max(",;\t", key=header_text.count)
     lines = (line.decode("utf-8", "surrogateescape") for line in chain([first], rest))
     reader = csv.reader(lines, delimiter=delimiter)
-    header = [_column(c) for c in next(reader)]
+    try:
+        header = [_column(c) for c in next(reader)]
+    except csv.Error as error:
+        raise FileRefused(f"{name} is not CSV: {error}") from None
     if {"type", "occurred_at"} <= set(header):
         return Table(_rows(reader, header, _interaction), [])
     fields = [_FIELD_OF.get(c) for c in header]

@@ -37,7 +37,7 @@ def open_database(path: Path, *, memory_limit: str = MEMORY_LIMIT) -> duckdb.Duc
     try:
         connection = duckdb.connect(path, config=settings)
     except duckdb.IOException as error:
-        if "lock" in str(error).lower():
+        if "could not set lock" in str(error).lower():
             raise DatabaseLocked(f"{path} is open in another process; stop that process first") from error
         raise DatabaseUnreadable(f"{path} cannot be read as a DuckDB database: {error}") from error
     except duckdb.Error as error:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
+from datetime import datetime
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 from eventsourcing.persistence import DataError, IntegrityError, OperationalError
 
@@ -31,6 +32,14 @@ ATTEMPTS = 5
 BULK_TIMEOUT_S = 3_600.0
 _KEY = re.compile(r"[0-9a-zA-Z_=/-]+(\.[0-9a-zA-Z_=/-]+)*\Z")
 _MARKER = b"KV-Operation: DEL\r\n"
+
+
+class Entry(NamedTuple):
+    """A value, its revision, and when it was stored."""
+
+    value: bytes
+    revision: int
+    recorded_at: datetime
 
 
 class Bucket:

@@ -175,7 +175,8 @@ def histories(
     if pools:
         created = [(pool, draw(pools_created)) for pool in POOLS]
         streams = streams | st.tuples(st.sampled_from(POOLS), pool_events)
-    events = draw(st.lists(streams, min_size=1, max_size=max_size))
+    size = draw(st.integers(1, max_size))  # lists of a free size are mostly short
+    events = draw(st.lists(streams, min_size=size, max_size=size))
     if pools:
         at = draw(st.integers(0, len(events)))
         events[at:at] = created

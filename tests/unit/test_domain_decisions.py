@@ -110,20 +110,20 @@ class TestPool:
 
     def test_a_name_is_taken_once(self) -> None:
         with pytest.raises(errors.PoolRefused, match="exists already"):
-            pool.decide(self._created(), pool.Created(**ENVELOPE, name="P"))
+            pool.decide(self._created(), pool.Created(**ENVELOPE, name="P"), now=NOW)
 
     def test_the_same_rule_again_changes_nothing(self) -> None:
-        assert pool.decide(self._created(), pool.RuleChanged(**ENVELOPE, rule=RULE)) == ()
+        assert pool.decide(self._created(), pool.RuleChanged(**ENVELOPE, rule=RULE), now=NOW) == ()
 
     def test_an_archived_pool_takes_no_more_changes(self) -> None:
         archived = pool.evolve(self._created(), pool.Archived(**ENVELOPE), 2)
-        assert pool.decide(archived, pool.Archived(**ENVELOPE)) == ()
+        assert pool.decide(archived, pool.Archived(**ENVELOPE), now=NOW) == ()
         with pytest.raises(errors.PoolRefused, match="archived"):
-            pool.decide(archived, pool.CandidatePinned(**ENVELOPE, candidate=A))
+            pool.decide(archived, pool.CandidatePinned(**ENVELOPE, candidate=A), now=NOW)
 
     def test_an_unknown_pool_takes_nothing(self) -> None:
         with pytest.raises(errors.UnknownPool):
-            pool.decide(pool.Pool(A), pool.Archived(**ENVELOPE))
+            pool.decide(pool.Pool(A), pool.Archived(**ENVELOPE), now=NOW)
 
     def test_a_predicate_names_exactly_one_condition(self) -> None:
         for wrong in ({}, {"tag": "a", "skill": "b"}, {"age": "40"}):

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from infra.duckdb import open_database
 from projections import Projector, rebuild
-from tests.unit.histories import Recorded, anything, contents, cuts, examples, fresh, histories, table
+from tests.unit.histories import Recorded, anything, contents, cuts, examples, fresh, histories, merges, table
 
 
 @pytest.fixture(scope="module")
@@ -26,7 +26,7 @@ def database(tmp_path_factory: pytest.TempPathFactory) -> Iterator[DuckDBPyConne
 @given(st.data())
 def test_incremental_equals_whole(database: DuckDBPyConnection, data: st.DataObject) -> None:
     """Any batches, with repeats, late facts, merges and unmerges: the same rows as a rebuild, and as one batch."""
-    history = data.draw(histories(*anything, pools=True))
+    history = data.draw(histories(*anything, merges, pools=True))
     projector = fresh(database)
     for start, end in data.draw(cuts(len(history))):
         projector.apply(table(history[start:end]))

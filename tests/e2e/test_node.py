@@ -1,0 +1,184 @@
+"""`rapport up` and what can stand in its way: each ends in one sentence, never in a traceback."""
+
+from __future__ import annotations
+
+import base64
+import json
+import os
+import secrets
+import shutil
+import signal
+import socket
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from infra.nats_server import find_binary, server_info
+from tests.e2e.harness import alive, complaint, did, lines, ok, process, server_pid, stop, until, up
+
+ADA = "ada@example.com"
+
+
+@pytest.mark.parametrize("by", [signal.SIGINT, signal.SIGTERM])
+def test_up_serves_until_a_signal_and_leaves_nothing_running(tmp_path: Path, by: signal.Signals) -> None:
+    data = tmp_path / "data"
+    for start in (1, 2):  # the second start goes on where the first one stopped
+        with up(data) as (node, http):
+            note = json.loads((data / "node.json").read_text())
+            assert note["pid"] == node.pid
+            assert str(http.base_url).rstrip("/") == note["url"]
+            seq = http.post("/v1/interactions", json=did("sourced", ADA, id=f"crm:{start}")).json()["seq"]
+            assert seq == start
+            nats = server_pid(data)
+            assert alive(nats)
+            out, err = stop(node, by)
+            assert "stopped" in out
+            assert ADA not in err
+            assert not (data / "node.json").exists()
+            assert not alive(nats)
+
+
+def test_a_signal_while_the_node_starts_ends_it_and_its_server(tmp_path: Path) -> None:
+    data = tmp_path / "data"
+    with process(data, "up", "--port", "0") as node:
+        until(lambda: server_pid(data))
+        nats = server_pid(data)
+        node.send_signal(signal.SIGTERM)
+        _, err = node.communicate(timeout=60)
+        assert b"Traceback" not in err, err.decode()
+        until(lambda: not alive(nats))
+        assert not (data / "node.json").exists()
+
+
+def test_kill_9_of_the_node_takes_its_server_along_and_the_next_command_works(tmp_path: Path) -> None:
+    """The note of the dead node stays behind and misleads nobody."""
+    data = tmp_path / "data"
+    with up(data) as (node, http):
+        http.post("/v1/interactions", json=did("sourced", ADA)).raise_for_status()
+        nats = server_pid(data)
+        node.kill()
+        node.wait()
+        until(lambda: not alive(nats))
+    assert (data / "node.json").exists()
+    assert json.loads(ok(data, "candidate", "show", ADA, "--json"))["events"] == 1
+
+
+def test_a_port_in_use_is_one_sentence_with_the_way_out(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        sentence = complaint(tmp_path / "data", "up", "--port", str(port))
+        assert f"port {port}" in sentence
+        assert "--port" in sentence
+        assert "in use" in complaint(tmp_path / "data", "status", RAPPORT_NATS_PORT=str(port))
+    assert not (tmp_path / "data" / "node.json").exists()
+
+
+def test_an_address_that_is_not_ours_is_one_sentence(tmp_path: Path) -> None:
+    complaint(tmp_path / "data", "up", "--host", "no.such.host.invalid", "--port", "0")
+    complaint(tmp_path / "data", "up", "--host", "192.0.2.1", "--port", "0")
+
+
+@contextmanager
+def plain_nats() -> Iterator[str]:
+    """A nats-server without JetStream."""
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    server = subprocess.Popen(
+        [find_binary(), "-a", "127.0.0.1", "-p", str(port)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    )
+    try:
+        until(lambda: server_info("127.0.0.1", port))
+        yield f"nats://127.0.0.1:{port}"
+    finally:
+        server.terminate()
+        server.wait()
+
+
+def test_a_nats_server_without_jetstream_or_none_at_all_is_one_sentence(tmp_path: Path) -> None:
+    with plain_nats() as url:
+        assert "JetStream" in complaint(tmp_path / "data", "status", RAPPORT_NATS_URL=url)
+    sentence = complaint(tmp_path / "data", "status", RAPPORT_NATS_URL=url.replace("//", "//me:s3cret@"))
+    assert "no NATS server answers at 127.0.0.1" in sentence
+    assert "s3cret" not in sentence
+    complaint(tmp_path / "data", "status", RAPPORT_NATS_URL="nonsense://:::")
+    assert "RAPPORT_NATS_PORT" in complaint(tmp_path / "data", "status", code=2, RAPPORT_NATS_PORT="many")
+
+
+@pytest.fixture(scope="module")
+def filled(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A data folder that holds 300 people, of whom nobody works on; tests take copies."""
+    data = tmp_path_factory.mktemp("filled") / "data"
+    people = [did("sourced", f"p{n}@example.com", first_name=f"Name {n}") for n in range(300)]
+    ok(data, "import", lines(data.parent / "people.ndjson", people))
+    return data
+
+
+@pytest.fixture
+def data(filled: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(filled, tmp_path / "data"))
+
+
+@pytest.mark.parametrize("damage", ["overwritten", "cut", "header", "middle", "text"])
+def test_a_broken_views_file_is_one_sentence_with_the_way_out(data: Path, damage: str) -> None:
+    """Or does no harm; moving it away builds new views from the ledger."""
+    path = data / "views.duckdb"
+    whole = path.read_bytes()
+    at = len(whole) // 2
+    broken = {
+        "overwritten": secrets.token_bytes(len(whole)),
+        "cut": whole[:at],
+        "header": bytes(64) + whole[64:],
+        "middle": whole[:12_288] + secrets.token_bytes(len(whole) - 12_288),
+        "text": b"this is no database\n",
+    }[damage]
+    path.write_bytes(broken)
+    sentence = complaint(data, "status")
+    assert str(path) in sentence
+    assert "another process" not in sentence
+    assert any(word in sentence for word in ("move", "delete", "rebuild", "restore"))
+    if damage == "cut":
+        path.unlink()
+        (data / "views.duckdb.wal").unlink(missing_ok=True)
+        assert b"300" in ok(data, "query", "select count(*) from pii.profile", "--format", "csv")
+
+
+def test_views_ahead_of_the_ledger_stop_the_node_with_what_was_lost(data: Path) -> None:
+    shutil.rmtree(data / "nats" / "jetstream")
+    sentence = complaint(data, "status")
+    assert any(word in sentence for word in ("lost", "master key"))
+
+
+def test_a_folder_that_cannot_be_used_is_one_sentence(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    assert str(tmp_path / "file") in complaint(tmp_path / "file", "status")
+    assert str(tmp_path / "file") in complaint(tmp_path / "file" / "data", "status", cwd=tmp_path)
+
+
+@pytest.mark.parametrize("key", ["missing", "other", "empty", "binary", "text", "variable", "folder"])
+def test_without_the_right_master_key_the_node_does_not_start_and_changes_nothing(data: Path, key: str) -> None:
+    path, env = data / "master.key", {}
+    right = path.read_bytes()
+    other = base64.b64encode(os.urandom(32))
+    match key:
+        case "missing":
+            path.unlink()
+        case "variable":
+            env = {"RAPPORT_MASTER_KEY": other.decode()}
+        case "folder":
+            path.unlink()
+            path.mkdir()
+        case _:
+            path.write_bytes({"other": other, "empty": b"", "binary": os.urandom(32), "text": b"secret"}[key])
+    sentence = complaint(data, "status", **env)
+    assert "master" in sentence
+    assert other.decode() not in sentence
+    if key == "missing":
+        assert not path.exists(), "a key made up now would only hide that the right one is gone"
+    if key == "folder":
+        path.rmdir()
+    path.write_bytes(right)
+    if key in ("missing", "variable"):
+        assert json.loads(ok(data, "candidate", "show", "p7@example.com", "--json"))["first_name"] == "Name 7"
