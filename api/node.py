@@ -22,7 +22,7 @@ from infra.crypto.claims import Claims
 from infra.crypto.keyring import Keyring
 from infra.crypto.master import local_master_key
 from infra.duckdb import open_database
-from infra.jetstream import Bucket, Connection, JetStreamApplicationRecorder, LedgerReader, declare_stream
+from infra.jetstream import Bucket, Connection, JetStreamApplicationRecorder, LedgerReader, declare_stream, describe
 from infra.ledger import Ledger
 from infra.nats_server import EmbeddedServer
 from infra.pools import Pools
@@ -80,7 +80,7 @@ class Node:
         connection = Connection(url)
         self._stack.callback(connection.close)
         self.connection = connection
-        stream = declare_stream(connection, replicas=settings.replicas)
+        self.stream = stream = declare_stream(connection, replicas=settings.replicas)
         master = local_master_key(_secret(settings), settings.master_key_file)
         self.master_key_id = master.key_id
         self.keyring = Keyring(Bucket(connection, "keys", replicas=settings.replicas), master)
@@ -147,19 +147,16 @@ class Node:
 
     def status(self) -> dict[str, Any]:
         """What `rapport status` shows."""
-        last = self.ledger.last_seq()
+        ledger = describe(self.connection, self.stream)
+        embedded = self.settings.nats_url is None
         with self.projector.cursor() as cursor:
             views = queries.status(cursor)
         return {
             "ready": not self.unready(),
             "reasons": self.unready(),
             "data": str(self.settings.data),
-            "ledger": {
-                "last_seq": last,
-                "replicas": self.settings.replicas,
-                "sync": "always (embedded server)" if self.settings.nats_url is None else "set by the cluster",
-            },
-            "views": views | {"lag_events": max(0, last - views["checkpoint"])},
+            "ledger": {**ledger._asdict(), "sync": "always" if embedded else "as the cluster is configured"},
+            "views": views | {"lag_events": max(0, ledger.last_seq - views["checkpoint"])},
             "master_key_id": self.master_key_id,
         }
 

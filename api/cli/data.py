@@ -1,6 +1,7 @@
 """`rapport generate`, `import`, `query`: data in and out."""
 
 import io
+import os
 import sys
 from collections.abc import Iterator
 from enum import StrEnum
@@ -72,6 +73,8 @@ def import_command(
 
     What is known already is left alone, so an import may be repeated. Rejected lines go to FILE.rejected.ndjson with
     line number and reason, and the exit code is 1.
+
+    Examples: rapport import people.csv · rapport import history.ndjson --json · zcat old.gz | rapport import -
     """
     opened = open_source(file, source)
     with connect(context.obj) as client:
@@ -84,8 +87,9 @@ def import_command(
 
 
 def rejected_path(file: str) -> Path:
-    """Where rejected lines of `file` go."""
-    return Path("stdin.rejected.ndjson") if file == "-" else Path(file + ".rejected.ndjson")
+    """Where rejected lines of `file` go: beside it, or into the current folder when that one takes no files."""
+    beside = Path("stdin.rejected.ndjson") if file == "-" else Path(file + ".rejected.ndjson")
+    return beside if os.access(beside.absolute().parent, os.W_OK) else Path(beside.name)
 
 
 def run_import(client: Client, opened: Source, rejected_to: Path, *, quiet: bool) -> dict[str, Any]:

@@ -22,6 +22,7 @@ from infra.crypto.sealing import SealBrokenError
 from infra.duckdb import DatabaseLocked, DatabaseUnreadable
 from infra.nats_server import ServerStartError
 from infra.settings import Settings
+from projections import MirrorOutdated
 
 app = typer.Typer(
     name="rapport",
@@ -46,6 +47,7 @@ EXPECTED = (
     ServerStartError,
     DatabaseLocked,
     DatabaseUnreadable,
+    MirrorOutdated,
     MasterKeyError,
     SealBrokenError,
     PersistenceError,

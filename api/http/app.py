@@ -18,6 +18,7 @@ def create_app(node: Node) -> FastAPI:
         summary="Candidate relationships as an immutable ledger, live views and a consent trail",
         docs_url="/docs",
         redoc_url=None,
+        redirect_slashes=False,
     )
     app.state.node = node
     # A page in somebody's browser must not reach a node on loopback through a name of its own (DNS rebinding).

@@ -8,7 +8,7 @@ from infra.jetstream.message import LedgerCorruptedError, document
 from infra.jetstream.reader import LedgerReader
 from infra.jetstream.recorder import JetStreamAggregateRecorder, JetStreamApplicationRecorder
 from infra.jetstream.replies import ApiError, ConnectionLost
-from infra.jetstream.stream import Stream, declare_stream
+from infra.jetstream.stream import Stream, declare_stream, describe
 
 __all__ = [
     "ApiError",
@@ -24,5 +24,6 @@ __all__ = [
     "RawMessage",
     "Stream",
     "declare_stream",
+    "describe",
     "document",
 ]

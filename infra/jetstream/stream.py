@@ -111,6 +111,31 @@ async def state(connection: Connection, stream: Stream) -> dict[str, Any]:
     return info
 
 
+class Description(NamedTuple):
+    """A stream as its leader describes it."""
+
+    messages: int
+    last_seq: int
+    size_bytes: int
+    replicas: int
+    duplicate_window_s: float
+    server_version: str
+
+
+def describe(connection: Connection, stream: Stream) -> Description:
+    """What operators want to know of a stream."""
+    info = connection.call(connection.read_api(f"STREAM.INFO.{stream.name}"))
+    config, held, version = info["config"], info["state"], connection.client.connected_server_version
+    return Description(
+        messages=held["messages"],
+        last_seq=held["last_seq"],
+        size_bytes=held["bytes"],
+        replicas=config["num_replicas"],
+        duplicate_window_s=config["duplicate_window"] / 1e9,
+        server_version=f"{version.major}.{version.minor}.{version.patch}",
+    )
+
+
 async def get_message(connection: Connection, stream: Stream, **query: Any) -> StoredMessage | None:
     """One message from the leader: `last_by_subj=…`, or `seq=…` with or without `next_by_subj=…`; None if none."""
     try:
