@@ -10,6 +10,7 @@ from types import TracebackType
 from typing import Any, Self
 from uuid import uuid4
 
+import duckdb
 import structlog
 
 from consumers.projecting import Projecting
@@ -19,16 +20,16 @@ from domain.event import Recorded
 from domain.identity import Forest
 from domain.policy import Channel
 from infra.crypto.claims import Claims
-from infra.crypto.keyring import Keyring
-from infra.crypto.master import local_master_key
-from infra.duckdb import open_database
+from infra.crypto.keyring import PEPPER, Keyring
+from infra.crypto.master import key_id_of, local_master_key
+from infra.duckdb import DatabaseUnreadable, open_database
 from infra.jetstream import Bucket, Connection, JetStreamApplicationRecorder, LedgerReader, declare_stream, describe
 from infra.ledger import Ledger
 from infra.nats_server import EmbeddedServer
 from infra.pools import Pools
 from infra.recording import Recording
 from infra.settings import Settings
-from projections import Projector, queries
+from projections import MirrorOutdated, Projector, queries
 
 VIEWS_WAIT_S = 10.0
 """How long a command waits for the views to reach what it depends on."""
@@ -81,17 +82,19 @@ class Node:
         self._stack.callback(connection.close)
         self.connection = connection
         self.stream = stream = declare_stream(connection, replicas=settings.replicas)
-        master = local_master_key(_secret(settings), settings.master_key_file)
+        keys = Bucket(connection, "keys", replicas=settings.replicas)
+        pepper = keys.get(PEPPER)
+        needed = key_id_of(pepper) if pepper is not None else None
+        master = local_master_key(_secret(settings), settings.master_key_file, needed)
         self.master_key_id = master.key_id
-        self.keyring = Keyring(Bucket(connection, "keys", replicas=settings.replicas), master)
+        self.keyring = Keyring(keys, master)
         self.recorder = JetStreamApplicationRecorder(connection, stream)
         self.ledger = Ledger(self.recorder, self.keyring)
         claims = Claims(Bucket(connection, "claims", replicas=settings.replicas), self.keyring.pepper())
         self.recording = Recording(self.ledger, claims, self.forest_of)
+        self._stack.callback(self.recording.close)
         self.pools = Pools(self.ledger, claims)
-        database = open_database(settings.database)
-        self._stack.callback(database.close)
-        self.projector = Projector(database)
+        self.projector = self._open_views()
         self._check_history()
         self.projecting = Projecting(
             LedgerReader(connection, stream), self.projector, self.keyring, settings.batch_events
@@ -99,6 +102,20 @@ class Node:
         self.projecting.start()
         self._stack.callback(self.projecting.stop)
         log.info("node started", checkpoint=self.projector.checkpoint, ledger=self.ledger.last_seq())
+
+    def _open_views(self) -> Projector:
+        """The views, built anew where their definition changed. Raises NodeError when the file is of no use."""
+        path = self.settings.database
+        try:
+            database = open_database(path)
+            self._stack.callback(database.close)
+            return Projector(database)
+        except (DatabaseUnreadable, MirrorOutdated, duckdb.Error) as error:
+            reason = str(error).strip().partition("\n")[0]
+            raise NodeError(
+                f"the views in {path} cannot be used ({reason}); move the file away and start again: "
+                "they are built anew from the ledger"
+            ) from error
 
     def _check_history(self) -> None:
         """Refuses to go on where views and ledger contradict each other."""

@@ -52,6 +52,11 @@ def as_json(table: pa.Table) -> bytes:
     return orjson.dumps(table.to_pylist(), default=_plain, option=orjson.OPT_NON_STR_KEYS)
 
 
+def text(value: object) -> str:
+    """One value as text: JSON for lists and structures, hexadecimal for bytes."""
+    return value.hex() if isinstance(value, bytes) else orjson.dumps(value, default=_plain).decode()
+
+
 def _plain(value: object) -> object:
     return value.hex() if isinstance(value, bytes) else str(value)
 

@@ -8,13 +8,15 @@ one undisturbed.
 
 import random
 import time
-from collections import Counter, deque
+from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import Future
 from dataclasses import dataclass, field
 from itertools import islice
-from threading import Lock
+from queue import SimpleQueue
+from threading import Lock, Thread
 
-from eventsourcing.persistence import DataError, IntegrityError
+from eventsourcing.persistence import DataError, IntegrityError, OperationalError
 
 from domain import candidate, errors
 from domain.candidate import Candidate
@@ -68,14 +70,13 @@ class Rejected:
 Outcome = Accepted | Duplicate | Rejected
 
 
-@dataclass
+@dataclass(frozen=True)
 class _Call:
-    """One caller's interactions; `outcomes` is complete, or `failure` set, once they were dealt with."""
+    """One caller's interactions, and where the caller waits for what becomes of them."""
 
     interactions: Sequence[Interaction]
     facts: bool
-    outcomes: list[Outcome] | None = None
-    failure: BaseException | None = None
+    answer: Future[list[Outcome]]
 
 
 @dataclass
@@ -98,8 +99,11 @@ class Recording:
         self._ledger = ledger
         self._claims = claims
         self.forest_of = forest_of
-        self._waiting: deque[_Call] = deque()
-        self._turn = Lock()
+        self._calls: SimpleQueue[_Call | None] = SimpleQueue()
+        self._gate = Lock()
+        self._closed = False
+        self._thread = Thread(target=self._run, name="rapport-recording", daemon=True)
+        self._thread.start()
 
     def resolve(self, reference: Reference) -> str:
         """The candidate `reference` means.
@@ -127,30 +131,41 @@ class Recording:
         they are intentions and need standing. Calls made at the same time are settled together, one after the
         other: they share the round trips and the syncs, and a node never loses a race to itself.
         """
-        call = _Call(interactions, facts)
-        self._waiting.append(call)
-        while call.outcomes is None and call.failure is None:
-            with self._turn:
-                if call.outcomes is None and call.failure is None:
-                    self._settle_together()
-        if call.failure is not None:
-            raise call.failure
-        return call.outcomes or []
+        call = _Call(interactions, facts, Future())
+        with self._gate:
+            if self._closed:
+                raise OperationalError("the node is stopping; send it again")
+            self._calls.put(call)
+        return call.answer.result()
 
-    def _settle_together(self) -> None:
-        """Settles the calls that wait, oldest first, as many as make a good batch."""
+    def close(self) -> None:
+        """Settles what was called before, and takes no more. Safe to call twice."""
+        with self._gate:
+            self._closed = True
+            self._calls.put(None)
+        self._thread.join()
+
+    def _run(self) -> None:
+        """Settles calls for as long as there may be any; all that came while the last were settled at once."""
         calls: list[_Call] = []
-        while self._waiting and sum(len(c.interactions) for c in calls) < TOGETHER:
-            calls.append(self._waiting.popleft())
+        while (call := self._calls.get()) is not None:
+            calls.append(call)
+            if self._calls.empty() or sum(len(c.interactions) for c in calls) >= TOGETHER:
+                self._settle_together(calls)
+                calls = []
+        if calls:
+            self._settle_together(calls)
+
+    def _settle_together(self, calls: Sequence[_Call]) -> None:
         batch = _Batch([i for c in calls for i in c.interactions], [c.facts for c in calls for _ in c.interactions])
         try:
             outcomes = iter(self._settle(batch))
         except BaseException as failure:  # noqa: BLE001 - it belongs to each of the callers, who raise it
             for call in calls:
-                call.failure = failure
+                call.answer.set_exception(failure)
         else:
             for call in calls:
-                call.outcomes = list(islice(outcomes, len(call.interactions)))
+                call.answer.set_result(list(islice(outcomes, len(call.interactions))))
 
     def _settle(self, batch: _Batch) -> list[Outcome]:
         pending, losses = list(range(len(batch.interactions))), Counter[int]()

@@ -194,8 +194,17 @@ def query_command(
         case Format.JSON:
             sys.stdout.buffer.write(sql.as_json(table) + b"\n")
         case Format.CSV:
-            pa.csv.write_csv(table, sys.stdout.buffer)
+            pa.csv.write_csv(_flat(table), sys.stdout.buffer)
         case Format.PARQUET:
             pa.parquet.write_table(table, sys.stdout.buffer)
         case Format.ARROW:
             sys.stdout.buffer.write(stream)
+
+
+def _flat(table: pa.Table) -> pa.Table:
+    """The table with lists, structures and bytes as text, for a format that holds nothing else."""
+    for n, field in enumerate(table.schema):
+        if pa.types.is_nested(field.type) or pa.types.is_binary(field.type):
+            texts = [None if v is None else sql.text(v) for v in table.column(n).to_pylist()]
+            table = table.set_column(n, field.name, pa.array(texts, pa.string()))
+    return table

@@ -19,10 +19,9 @@ from domain.errors import Refused
 from infra import logging
 from infra.crypto.master import MasterKeyError
 from infra.crypto.sealing import SealBrokenError
-from infra.duckdb import DatabaseLocked, DatabaseUnreadable
+from infra.duckdb import DatabaseLocked
 from infra.nats_server import ServerStartError
 from infra.settings import Settings
-from projections import MirrorOutdated
 
 app = typer.Typer(
     name="rapport",
@@ -46,8 +45,6 @@ EXPECTED = (
     NodeError,
     ServerStartError,
     DatabaseLocked,
-    DatabaseUnreadable,
-    MirrorOutdated,
     MasterKeyError,
     SealBrokenError,
     PersistenceError,

@@ -53,29 +53,45 @@ class LocalMasterKey:
         """The key; see `MasterKey.unwrap`."""
         if wrapped[:8] != self._id:
             raise MasterKeyError(
-                f"master key {wrapped[:8].hex()} is needed, {self.key_id} is set; "
+                f"master key {key_id_of(wrapped)} is needed, {self.key_id} is set; "
                 "put the right one into RAPPORT_MASTER_KEY or the data folder's master.key"
             )
         return sealing.unseal(self._key, wrapped[8:], context)
 
 
-def local_master_key(configured: str | None, path: Path) -> LocalMasterKey:
-    """The key in `configured` (base64 or hex), else the one in the file at `path`, created on first use.
+def local_master_key(configured: str | None, path: Path, needed: str | None = None) -> LocalMasterKey:
+    """The key in `configured` (base64 or hex), else the one in the file at `path`.
 
-    The file has mode 0600. Raises MasterKeyError when either cannot be read as a key.
+    The file is made on first use, with mode 0600; not when a key `needed` is named, for then the first use was before
+    and the file was lost. Raises MasterKeyError when there is no key or it cannot be read as one.
     """
     if configured:
         return LocalMasterKey(_decode(configured))
     try:
-        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    except FileExistsError:
-        return LocalMasterKey(_decode(path.read_text("ascii")))
+        if needed is not None or path.exists():
+            return LocalMasterKey(_decode(path.read_text("ascii")))
+        return _make(path)
+    except FileNotFoundError:
+        raise MasterKeyError(
+            f"{path} is missing, and the ledger needs master key {needed}; put it back, or set RAPPORT_MASTER_KEY"
+        ) from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise MasterKeyError(f"{path} cannot be read as a master key ({type(error).__name__})") from None
+
+
+def _make(path: Path) -> LocalMasterKey:
+    key = sealing.new_key()
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     with os.fdopen(descriptor, "wb") as file:
-        key = sealing.new_key()
         file.write(base64.b64encode(key) + b"\n")
         file.flush()
         os.fsync(file.fileno())
     return LocalMasterKey(key)
+
+
+def key_id_of(wrapped: bytes) -> str:
+    """The id of the master key that wrapped a key."""
+    return wrapped[:8].hex()
 
 
 def _decode(text: str) -> bytes:

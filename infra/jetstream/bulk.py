@@ -13,6 +13,7 @@ from infra.jetstream.plan import Conflict, Plan, plan
 
 Outcome = Sequence[int] | IntegrityError | DataError
 IN_FLIGHT = 4
+FEW = 8  # a batch costs the server as much as this many single messages
 
 
 class Packer:
@@ -76,7 +77,10 @@ class Packer:
                 del self._busy[subject]
 
     async def _store(self, packed: Plan, members: dict[int, Plan]) -> None:
-        """All members in one batch; those in conflict drop out and the rest go again."""
+        """All members in one batch; those in conflict drop out and the rest go again. A few go each on its own."""
+        if len(members) <= FEW and len(packed.runs) == len(members):
+            await asyncio.gather(*(self._store_alone(number, mine) for number, mine in members.items()))
+            return
         while members:
             try:
                 seqs = await self._appender.append(packed)
@@ -88,6 +92,12 @@ class Packer:
                     self._outcomes[number] = seqs[start : start + len(mine)]
                     start += len(mine)
                 return
+
+    async def _store_alone(self, number: int, mine: Plan) -> None:
+        try:
+            self._outcomes[number] = await self._appender.append(mine)
+        except Conflict as conflict:
+            self._outcomes[number] = conflict
 
     def _without(self, members: dict[int, Plan], conflict: Conflict) -> tuple[dict[int, Plan], Plan]:
         """Drops the first member of each aggregate in conflict: the ones after it may well fit."""

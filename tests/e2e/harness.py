@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import atexit
 import json
 import os
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -28,20 +31,36 @@ def environment(**more: str) -> dict[str, str]:
     return kept | {"NO_COLOR": "1", "COLUMNS": "200"} | more
 
 
+@cache
+def _commands() -> subprocess.Popen[str]:
+    """The process that runs the commands of this test process; see `tests.e2e.commands`."""
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
+    serving = subprocess.Popen([sys.executable, "-m", "tests.e2e.commands"], text=True, cwd=ROOT, **pipes)
+
+    def end() -> None:
+        serving.communicate()  # its standard input ends, and so does it
+
+    atexit.register(end)
+    return serving
+
+
 def rapport(
-    data: Path, *arguments: str | Path, stdin: bytes | None = None, cwd: Path | None = None, **env: str
+    data: Path, *arguments: str | Path, stdin: bytes = b"", cwd: Path | None = None, **env: str
 ) -> subprocess.CompletedProcess[bytes]:
-    """Runs one command to its end. Any traceback, whatever the exit code, is a fault."""
-    done = subprocess.run(
-        [RAPPORT, "--data", data, *arguments],
-        input=stdin,
-        stdin=subprocess.DEVNULL if stdin is None else None,
-        capture_output=True,
-        timeout=TIMEOUT_S,
-        env=environment(**env),
-        cwd=cwd or data.parent,
-        check=False,
-    )
+    """Runs one command to its end, in a process of its own. A traceback, whatever the exit code, is a fault."""
+    argv = ["--data", str(data), *map(str, arguments)]
+    with tempfile.TemporaryDirectory(prefix="rapport-command-") as folder:
+        files = {name: Path(folder) / name for name in ("stdin", "stdout", "stderr")}
+        files["stdin"].write_bytes(stdin)
+        command = {name: str(path) for name, path in files.items()}
+        where = {"cwd": str(cwd or data.parent), "env": environment(**env)}
+        serving = _commands()
+        assert serving.stdin is not None
+        assert serving.stdout is not None
+        serving.stdin.write(json.dumps({"argv": argv} | command | where) + "\n")
+        serving.stdin.flush()
+        code = int(serving.stdout.readline())
+        done = subprocess.CompletedProcess(argv, code, files["stdout"].read_bytes(), files["stderr"].read_bytes())
     assert b"Traceback" not in done.stderr, done.stderr.decode()
     return done
 

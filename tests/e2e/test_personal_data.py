@@ -93,7 +93,7 @@ def test_nothing_personal_is_on_disk_beside_the_views_nor_on_standard_error(tmp_
         for url in (f"/v1/candidates/{WHO}/timeline", f"/v1/engagement/{MARK}@nowhere.example", f"/v1/{MARK}"):
             http.get(url)
         http.post("/v1/interactions", content=f'{{"type": "{MARK}"')
-        http.post("/v1/sql", json={"query": f"select '{MARK}' from nowhere"})
+        http.post("/v1/sql", json={"query": f"{MARK} from nowhere"})
         http.post("/v1/pools", json={"name": f"{MARK} pool", "description": f"{MARK} words"}).raise_for_status()
         nats = server_pid(data)
         out, err = stop(node, 15)
