@@ -22,6 +22,7 @@ VARYING = [
     (re.compile(r"\b[0-9a-f]{8}\b"), "<short id>"),
     (re.compile(r"\b20\d\d-\d\d-\d\d \d\d:\d\d(?= \(UTC\))"), "<now>"),
     (re.compile(r"(?<=\d\d:\d\d   )20\d\d-\d\d-\d\d \d\d:\d\d"), "<recorded>"),
+    (re.compile(r"^ \d+(?=   20)|(?<=\(event )\d+(?=\))|(?<=   )\d{4}$", re.MULTILINE), "<seq>"),
 ]
 
 

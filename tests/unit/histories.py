@@ -76,7 +76,7 @@ def table(history: Sequence[Recorded]) -> pa.Table:
 
 # ── strategies ─────────────────────────────────────────────────────────────────────────────────────
 
-CANDIDATES = tuple(letter * 32 for letter in "abcdef")
+CANDIDATES = tuple(letter * 32 for letter in "abcd")
 POOLS = ("1" * 32, "2" * 32)
 PURPOSES = ("recruiting", OPEN_TRACKING, "marketing")
 CHANNELS = (None, Channel.EMAIL, Channel.PHONE)
@@ -124,6 +124,7 @@ statements = st.one_of(
     _of(c.BasisRecorded, purpose=_named, channel=_channels, basis=st.sampled_from(Basis), lia=_maybe("LIA-1")),
     _of(c.Complained),
 )
+all_or_nothing = _of(c.OptedOut) | _of(c.OptedIn)
 acts = st.one_of(
     _of(c.Emailed, message=_messages),
     _of(c.Delivered, message=_messages),
@@ -151,7 +152,11 @@ _predicates = st.one_of(
     ),
 )
 _some = st.lists(_predicates, max_size=2)
-rules = st.fixed_dictionaries({"all": _some, "any": _some, "none": _some}).map(Rule.model_validate)
+_one = st.lists(_predicates, min_size=1, max_size=1)
+rules = st.one_of(
+    *(st.fixed_dictionaries({part: _one}).map(Rule.model_validate) for part in ("all", "any", "none")),
+    st.fixed_dictionaries({"all": _some, "any": _some, "none": _some}).map(Rule.model_validate),
+)
 _by_hand = {"candidate": st.sampled_from(CANDIDATES)}
 pool_events = st.one_of(
     _of(p.RuleChanged, rule=rules),

@@ -155,7 +155,19 @@ def test_events_whose_key_is_destroyed_are_still_counted(projector: Projector) -
     assert (found["first_name"], found["tags"], found["events"]) == (None, [], 3)
 
 
-@examples(8)
+def test_a_merge_takes_the_rows_of_the_duplicate_with_it(projector: Projector) -> None:
+    """No row stays under the record that no longer stands for the person, nor under the survivor when it is undone."""
+    merged: list[tuple[str, Event]] = [(B, on(4, c.Merged, into=A)), (B, on(5, c.Tagged, tag="sql"))]
+    history = recorded([*PEOPLE, *merged, (B, on(6, c.Unmerged, into=A))])
+    for batch in (history[:-3], history[-3:-2], history[-2:-1], history[-1:]):
+        projector.apply(table(batch))
+        incremental = contents(projector.connection)
+        rebuild(projector)
+        assert contents(projector.connection) == incremental
+    assert queries.canonical(projector.cursor(), B) == B
+
+
+@examples(4)
 @given(history=histories(*anything[:-1], pools=True, max_size=25), pair=st.permutations([A, B, "c" * 32]))
 def test_a_merge_undone_leaves_no_trace(database: DuckDBPyConnection, history: list[Recorded], pair: list[str]) -> None:
     """Merged and unmerged again, two records are what they were, in every view."""

@@ -9,6 +9,7 @@ from duckdb import DuckDBPyConnection
 from hypothesis import given
 from hypothesis import strategies as st
 
+from domain import candidate as c
 from domain.candidate import CandidateEvent, statement
 from domain.consent import STATEMENT_TYPES, standing
 from domain.identity import Forest
@@ -23,6 +24,7 @@ from tests.unit.histories import (
     fresh,
     histories,
     merges,
+    recorded,
     statements,
     table,
     tracking,
@@ -86,7 +88,17 @@ def score(contributions: list[Recorded], at: datetime) -> float:
     return max(0.0, 100 * (1 - exp(-raw / MODEL.saturation_points)))
 
 
-@examples(20)
+def test_a_hard_bounce_is_lifted_by_a_later_sign_only(database: DuckDBPyConnection) -> None:
+    """Of two at one time the ledger's order says which is later."""
+    when = {"occurred_at": EPOCH, "actor": "u"}
+    bounced, delivered = c.Bounced.model_validate({**when, "kind": "hard"}), c.Delivered.model_validate(when)
+    a, b = "a" * 32, "b" * 32
+    fresh(database).apply(table(recorded([(a, delivered), (a, bounced), (b, bounced), (b, delivered)])))
+    flags = {row["canonical_id"]: row["flag"] for row in queries.engagement_top(database, EPOCH)}
+    assert flags == {a: "hard_bounced", b: None}
+
+
+@examples(12)
 @given(history=histories(acts, acts, acts, tracking, statements, merges), day=st.integers(0, 60))
 def test_the_score_as_of_any_time_is_that_of_the_model(
     database: DuckDBPyConnection, history: list[Recorded], day: int

@@ -41,7 +41,7 @@ def database(tmp_path_factory: pytest.TempPathFactory) -> Iterator[DuckDBPyConne
 QUESTIONS = [(channel, purpose) for channel in (*CHANNELS, UNHEARD[0]) for purpose in (*PURPOSES, UNHEARD[1])]
 
 
-@examples(20)
+@examples(12)
 @given(history=histories(statements, statements, statements, merges), asked=st.sampled_from(QUESTIONS))
 def test_standing_equals_the_rule_in_python(
     database: DuckDBPyConnection, history: list[Recorded], asked: tuple[str | None, str]
@@ -85,7 +85,7 @@ def answer(trail: list[dict[str, Any]], channel: str | None, purpose: str, at: d
     return Standing(row["contactable"], row["status"], row["because_seq"])
 
 
-@examples(8)
+@examples(4)
 @given(history=histories(statements, merges))
 def test_a_row_carries_the_evidence_of_the_event_that_decides(
     database: DuckDBPyConnection, history: list[Recorded]

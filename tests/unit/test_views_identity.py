@@ -26,7 +26,7 @@ def forest(history: list[Recorded]) -> Forest:
     return Forest.of(Edge(r.id, r.event.into, r.seq) for r in last.values() if r.event.type == "merged")
 
 
-@examples(25)
+@examples(12)
 @given(history=histories(merges, merges, tags))
 def test_identity_equals_the_forest(database: DuckDBPyConnection, history: list[Recorded]) -> None:
     """The same canonical record and the same way of joining, chains, cycles and self-merges included."""

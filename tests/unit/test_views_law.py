@@ -22,7 +22,7 @@ def database(tmp_path_factory: pytest.TempPathFactory) -> Iterator[DuckDBPyConne
     connection.close()
 
 
-@examples(12)
+@examples(8)
 @given(st.data())
 def test_incremental_equals_whole(database: DuckDBPyConnection, data: st.DataObject) -> None:
     """Any batches, with repeats, late facts, merges and unmerges: the same rows as a rebuild, and as one batch."""
@@ -37,7 +37,7 @@ def test_incremental_equals_whole(database: DuckDBPyConnection, data: st.DataObj
     assert contents(database) == incremental
 
 
-@examples(8)
+@examples(5)
 @given(st.data())
 def test_views_do_not_depend_on_how_the_streams_of_aggregates_interleave(
     database: DuckDBPyConnection, data: st.DataObject

@@ -8,8 +8,11 @@ from duckdb import DuckDBPyConnection
 from hypothesis import given
 from hypothesis import strategies as st
 
+from domain import candidate as c
+from domain import pool as p
 from domain.candidate import CandidateEvent, statement
 from domain.consent import STATEMENT_TYPES, standing
+from domain.event import Event
 from domain.identity import Forest
 from domain.rule import Predicate, Rule
 from infra.duckdb import open_database
@@ -18,11 +21,13 @@ from tests.unit.histories import (
     EPOCH,
     POOLS,
     Recorded,
+    all_or_nothing,
     examples,
     fresh,
     histories,
     merges,
     profiles,
+    recorded,
     statements,
     table,
     tags,
@@ -116,8 +121,34 @@ def members(pool: str, history: list[Recorded], merged: Forest, at: datetime) ->
     return found
 
 
-@examples(25)
-@given(history=histories(profiles, tags, tags, statements, merges, pools=True), day=st.integers(0, 21))
+def test_who_opted_out_of_all_leaves_even_when_pinned(database: DuckDBPyConnection) -> None:
+    def at(day: int, cls: type[Event], **fields: object) -> Event:
+        return cls.model_validate({"occurred_at": EPOCH + timedelta(days=day), "actor": "u"} | fields)
+
+    a, b, (pool, _) = "a" * 32, "b" * 32, POOLS
+    history = [
+        (pool, at(0, p.Created, name="Go", rule={"all": [{"tag": "go"}]})),
+        (a, at(1, c.Tagged, tag="Go")),
+        (b, at(1, c.Sourced)),
+        (pool, at(2, p.CandidatePinned, candidate=b)),
+        (a, at(3, c.OptedOut)),
+        (b, at(3, c.OptedOut)),
+        (a, at(4, c.OptedIn)),
+        (pool, at(5, p.CandidateExcluded, candidate=a)),
+        (pool, at(6, p.CandidateUnpinned, candidate=a)),
+        (pool, at(7, p.Archived)),
+    ]
+    fresh(database).apply(table(recorded(history)))
+    rows = database.execute(
+        "select canonical_id, date_diff('day', ?, joined_at), date_diff('day', ?, left_at), joined_seq, left_seq "
+        "from pool_membership order by joined_at, canonical_id",
+        [EPOCH, EPOCH],
+    ).fetchall()
+    assert rows == [(a, 1, 3, 2, 5), (b, 2, 3, 4, 6), (a, 4, 5, 7, 8), (a, 6, 7, 9, 10)]
+
+
+@examples(18)
+@given(history=histories(profiles, tags, all_or_nothing, statements, merges, pools=True), day=st.integers(0, 21))
 def test_the_members_as_of_any_time_are_those_of_the_model(
     database: DuckDBPyConnection, history: list[Recorded], day: int
 ) -> None:
