@@ -100,6 +100,7 @@ class Recording:
         self._claims = claims
         self.forest_of = forest_of
         self._calls: SimpleQueue[_Call | None] = SimpleQueue()
+        self._given_up: set[str] = set()
         self._gate = Lock()
         self._closed = False
         self._thread = Thread(target=self._run, name="rapport-recording", daemon=True)
@@ -221,6 +222,7 @@ class Recording:
                 continue  # refused with its reason when its turn comes
         holders = self._claims.resolve(identifiers)
         states = self._ledger.candidates(ids | set(holders.values()))
+        self._claims.remember({i: id_ for i, id_ in holders.items() if states[id_].version > 0})
         return Round(holders, states, self)
 
     def _claim(self, pending: dict[str, Pending]) -> list[int]:
@@ -231,8 +233,11 @@ class Recording:
         empty = {id_ for id_, state in self.fresh(set(taken.values())).items() if state.version == 0}
         losers = set()
         for identifier, holder in taken.items():
-            if holder not in empty or not self._claims.take_over(identifier, holder, wanted[identifier]):
+            ours = holder in self._given_up
+            if holder not in empty or not self._claims.take_over(identifier, holder, wanted[identifier], at_once=ours):
                 losers.add(wanted[identifier])
+        # A new id that lost is never used again, so what it claimed may be taken from it without waiting.
+        self._given_up |= {id_ for id_ in losers if pending[id_].base == 0}
         return [place for id_ in losers for place in pending.pop(id_).places]
 
     def _append(self, pending: dict[str, Pending], outcomes: dict[int, Outcome]) -> list[int]:
@@ -246,6 +251,7 @@ class Recording:
                 case DataError():
                     outcomes.update({place: Rejected("too-large", str(result)) for place in p.places})
                 case _:
+                    self._claims.remember(p.claims)
                     for n, (place, seq) in enumerate(zip(p.places, result, strict=True), start=1):
                         outcomes[place] = Accepted(id_, seq, p.base + n)
         return again

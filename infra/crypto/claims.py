@@ -55,9 +55,7 @@ class Claims:
         with self._lock:
             found = {h: self._known[h] for h in hashes.values() if h in self._known}
         if missing := [h for h in hashes.values() if h not in found]:
-            fetched = {h: value.decode() for h, value in self._bucket.get_many(missing).items()}
-            self._remember(fetched)
-            found |= fetched
+            found |= {h: value.decode() for h, value in self._bucket.get_many(missing).items()}
         return {i: found[h] for i, h in hashes.items() if h in found}
 
     def claim(self, wanted: dict[str, str]) -> dict[str, str]:
@@ -66,31 +64,33 @@ class Claims:
             return {}
         hashes = {i: self._hash(i) for i in wanted}
         created = self._bucket.create_many({hashes[i]: wanted[i].encode() for i in wanted})
-        self._remember({hashes[i]: wanted[i] for i in wanted if created[hashes[i]]})
         lost = [i for i in wanted if not created[hashes[i]]]
         return {i: wanted[i] for i in wanted if i not in lost} | self.resolve(lost)
 
-    def take_over(self, identifier: str, dead: str, heir: str) -> bool:
+    def remember(self, held: dict[str, str]) -> None:
+        """Keeps claims at hand whose holders have events: those stay as they are for good."""
+        with self._lock:
+            if len(self._known) > CACHE_ENTRIES:
+                self._known.clear()
+            self._known.update({self._hash(identifier): id_ for identifier, id_ in held.items()})
+
+    def take_over(self, identifier: str, dead: str, heir: str, *, at_once: bool = False) -> bool:
         """Moves a claim from `dead`, an id without events, to `heir`; whether that was possible.
 
-        Whoever made the claim may be about to append, so it is left alone for `LEASE`. Only one taker wins.
+        Whoever made the claim may be about to append, so it is left alone for `LEASE`; `at_once` is for ids that this
+        process itself has given up. Only one taker wins.
         """
         hashed = self._hash(identifier)
         entry = self._bucket.get_entry(hashed)
-        if entry is None or entry.value != dead.encode() or datetime.now(UTC) - entry.recorded_at < self._lease:
+        if entry is None or entry.value != dead.encode():
+            return False
+        if not at_once and datetime.now(UTC) - entry.recorded_at < self._lease:
             return False
         try:
             self._bucket.update(hashed, heir.encode(), entry.revision)
         except IntegrityError:
             return False
-        self._remember({hashed: heir})
         return True
 
     def _hash(self, identifier: str) -> str:
         return hmac.new(self._pepper, identifier.encode("utf-8", "surrogatepass"), sha256).hexdigest()
-
-    def _remember(self, held: dict[str, str]) -> None:
-        with self._lock:
-            if len(self._known) > CACHE_ENTRIES:
-                self._known.clear()
-            self._known.update(held)
