@@ -20,7 +20,7 @@ early as (
     join scope_events sent
         on sent.canonical_id = touch.canonical_id
         and sent.message = touch.message
-        and sent.type in ('emailed', 'delivered')
+        and sent.type in ('emailed', 'messaged', 'delivered')
         and sent.occurred_at <= touch.occurred_at
     cross join ops.engagement_model model
     where touch.occurred_at < sent.occurred_at + to_microseconds((model.machine_within_s * 1e6)::bigint)

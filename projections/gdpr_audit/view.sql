@@ -27,7 +27,7 @@ statement as (
         canonical_id, id as candidate_id, seq, occurred_at, type, channel, purpose, basis, expires_at,
         lia, notice_version, wording_hash, method, language, right_used,
         row_number() over (partition by canonical_id order by occurred_at, seq) as place
-    from scope_events
+    from scope_audit_events
     where type in ('opted_out', 'complained', 'opted_in', 'consent_given', 'consent_withdrawn', 'basis_recorded')
 ),
 channel as (

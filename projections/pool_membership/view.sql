@@ -161,11 +161,14 @@ reason as (
     union all
     from hand
 ),
+-- Out is who opted out on every channel: on any, and on each that has a row of its own.
 optout as (
-    select concerned.pool_id, s.canonical_id, 'opted_out' as part, s.valid_from, s.valid_to, s.changed_seq, s.to_seq
+    select
+        concerned.pool_id, s.canonical_id,
+        if(s.channel = '*', 'opted_out', 'reachable') as part, s.valid_from, s.valid_to, s.changed_seq, s.to_seq
     from standing s
     join (select distinct pool_id, canonical_id from reason) concerned using (canonical_id)
-    where s.channel = '*' and s.purpose = 'recruiting' and s.status = 'opted_out'
+    where s.purpose = 'recruiting' and (s.channel = '*') = (s.status = 'opted_out')
 ),
 step as (
     select
@@ -173,7 +176,8 @@ step as (
         coalesce(sum(step) filter (part = 'rule'), 0) as rule_step,
         coalesce(sum(step) filter (part = 'pinned'), 0) as pinned_step,
         coalesce(sum(step) filter (part = 'excluded'), 0) as excluded_step,
-        coalesce(sum(step) filter (part = 'opted_out'), 0) as opted_out_step
+        coalesce(sum(step) filter (part = 'opted_out'), 0) as opted_out_step,
+        coalesce(sum(step) filter (part = 'reachable'), 0) as reachable_step
     from (
         select pool_id, canonical_id, part, valid_from as at_, from_seq as seq, 1 as step
         from (from reason union all from optout)
@@ -187,7 +191,7 @@ step as (
 state as (
     select
         pool_id, canonical_id, at_, seq,
-        sum(opted_out_step) over by_time = 0
+        (sum(opted_out_step) over by_time = 0 or sum(reachable_step) over by_time > 0)
             and (sum(pinned_step) over by_time > 0
                 or (sum(excluded_step) over by_time = 0 and sum(rule_step) over by_time > 0)) as is_in
     from step

@@ -56,7 +56,8 @@ tags as (
 act as (
     select canonical_id, max(occurred_at) as last_act_at
     from engagement_score
-    where human and canonical_id in (select canonical_id from scope_persons)
+    -- An open says that an image was loaded, not that somebody acted.
+    where human and type <> 'opened' and canonical_id in (select canonical_id from scope_persons)
     group by canonical_id
 )
 select

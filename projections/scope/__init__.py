@@ -1,7 +1,8 @@
 """Which rows a view is computed over: those a batch affects, or all of them.
 
 A `view.sql` reads `scope_usable` (usable events of the affected records), `scope_events` (the same with
-`canonical_id`, of the affected persons) and `scope_pool_events`. On a projector's connection these hold what a
+`canonical_id`, of the affected persons) and `scope_pool_events`; `gdpr_audit` reads `scope_audit_events`, in
+which nothing waits behind a broken event. On a projector's connection these hold what a
 batch affects; on a rebuild's connection they hold everything.
 """
 

@@ -14,7 +14,7 @@ import httpx
 import pytest
 
 from tests.e2e.contents import Contents
-from tests.e2e.harness import alive, ok, process, rapport, server_pid, until, up
+from tests.e2e.harness import alive, ok, process, rapport, server_pid, stop, until, up
 
 SOAK = bool(os.environ.get("RAPPORT_SOAK"))
 CANDIDATES = 1_000 if SOAK else 150
@@ -103,6 +103,34 @@ def test_a_node_killed_while_it_records_and_sent_everything_again_ends_like_an_u
             node.wait()
     assert answered == len(lines)
     Contents(data).same_as(undisturbed)
+
+
+def test_ctrl_c_during_an_import_leaves_nothing_running_and_the_import_can_be_repeated(
+    history: Path, tmp_path: Path
+) -> None:
+    data = tmp_path / "data"
+    with process(data, "import", history, "--json") as running:
+        until(lambda: running.poll() is not None or size(data) > 1_000)
+        running.send_signal(signal.SIGINT)
+        out, err = running.communicate(timeout=60)
+        assert b"Traceback" not in err, err.decode()
+        assert running.returncode == 130 or json.loads(out)["rejected"] == 0
+    until(lambda: not alive(server_pid(data)))
+    assert json.loads(ok(data, "import", history, "--json"))["rejected"] == 0
+
+
+def test_an_import_whose_node_stops_says_so_and_the_next_one_goes_on(history: Path, tmp_path: Path) -> None:
+    data = tmp_path / "data"
+    with up(data) as (node, _), process(data, "import", history, "--json") as running:
+        until(lambda: running.poll() is not None or size(data) > 1_000)
+        stop(node, signal.SIGTERM)
+        _, err = running.communicate(timeout=60)
+        if running.returncode != 0:
+            assert running.returncode == 1
+            (sentence,) = err.decode().splitlines()
+            assert "run the command again" in sentence
+    summary = json.loads(ok(data, "import", history, "--json"))
+    assert summary["accepted"] + summary["duplicates"] == history.read_bytes().count(b"\n")
 
 
 def _send(http: httpx.Client, lines: list[bytes]) -> int:

@@ -130,6 +130,20 @@ def test_a_broken_event_holds_back_its_candidate_only(projector: Projector) -> N
     assert contents(projector.connection) == incremental
 
 
+def test_an_opt_out_behind_a_broken_event_counts_at_once(projector: Projector) -> None:
+    """The audit passes over nothing: what can be read of a candidate decides whether there may be contact."""
+    history = recorded(
+        [
+            (A, on(1, c.BasisRecorded, basis="legitimate_interest")),
+            (A, on(2, c.Tagged, tag="x")),
+            (A, on(3, c.OptedOut)),
+        ]
+    )
+    projector.apply(table([history[0], replace(history[1], problem="cannot be read"), history[2]]))
+    held = queries.contactability(projector.cursor(), A, "email", "recruiting", EPOCH + day(4))
+    assert (held["contactable"], held["because_seq"]) == (False, 3)
+
+
 def test_a_broken_event_that_can_be_read_again_lets_those_behind_it_count(projector: Projector) -> None:
     """After a retry every view is as if nothing had ever been broken, merges that waited included."""
     history = recorded([*PEOPLE, (B, on(4, c.Merged, into=A)), (A, on(5, c.Replied))])

@@ -50,7 +50,7 @@ def counted(records: list[Recorded], merged: Forest) -> list[Recorded]:
         for r in records
         if isinstance(r.event, CandidateEvent) and r.event.type in STATEMENT_TYPES
     ]
-    sent = [r.event for r in records if r.event.type in ("emailed", "delivered")]
+    sent = [r.event for r in records if r.event.type in ("emailed", "messaged", "delivered")]
     seen: set[object] = set()
     found = []
     for r in sorted(records, key=lambda r: (r.event.occurred_at, r.seq)):
@@ -134,3 +134,13 @@ def hard_bounced(records: list[Recorded], at: datetime) -> bool:
         elif event.type in ("delivered", "opened", "clicked", "replied"):
             bounced = False
     return bounced
+
+
+def test_an_opt_in_on_email_lifts_the_flag_although_other_channels_stay_opted_out(database: DuckDBPyConnection) -> None:
+    def at(day: int, cls: type[CandidateEvent], **fields: object) -> CandidateEvent:
+        return cls.model_validate({"occurred_at": EPOCH + timedelta(days=day), "actor": "candidate:self"} | fields)
+
+    history = [("a" * 32, e) for e in (at(1, c.Replied), at(2, c.OptedOut), at(3, c.OptedIn, channel=Channel.EMAIL))]
+    fresh(database).apply(table(recorded(history)))
+    flags = [queries.engagement_score(database, "a" * 32, EPOCH + timedelta(days=d)) for d in (2, 3)]
+    assert [f["flag"] for f in flags if f] == ["opted_out", None]

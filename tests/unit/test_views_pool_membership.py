@@ -71,7 +71,10 @@ class Person:
         return standing(self.statements, channel, purpose, self.at, self.merged.joined).contactable
 
     def opted_out(self) -> bool:
-        return standing(self.statements, None, "recruiting", self.at, self.merged.joined).status == "opted_out"
+        """On every channel: those the person's statements name, and any other."""
+        channels = {None, *(s.channel for s in self.statements)}
+        found = [standing(self.statements, ch, "recruiting", self.at, self.merged.joined) for ch in channels]
+        return all(held.status == "opted_out" for held in found)
 
     def meets(self, predicate: Predicate) -> bool:
         match predicate.model_dump(exclude_none=True):
@@ -145,6 +148,25 @@ def test_who_opted_out_of_all_leaves_even_when_pinned(database: DuckDBPyConnecti
         [EPOCH, EPOCH],
     ).fetchall()
     assert rows == [(a, 1, 3, 2, 5), (b, 2, 3, 4, 6), (a, 4, 5, 7, 8), (a, 6, 7, 9, 10)]
+
+
+def test_who_opted_in_again_on_one_channel_is_back_in_the_pool(database: DuckDBPyConnection) -> None:
+    def at(day: int, cls: type[Event], **fields: object) -> Event:
+        return cls.model_validate({"occurred_at": EPOCH + timedelta(days=day), "actor": "candidate:self"} | fields)
+
+    a, (pool, _) = "a" * 32, POOLS
+    history = [
+        (pool, at(0, p.Created, name="Go", rule={"all": [{"tag": "go"}]})),
+        (a, at(1, c.Tagged, tag="Go")),
+        (a, at(2, c.OptedOut)),
+        (a, at(4, c.OptedIn, channel="email")),
+        (a, at(6, c.OptedOut, channel="email")),
+    ]
+    fresh(database).apply(table(recorded(history)))
+    query = (
+        "select date_diff('day', ?, joined_at), date_diff('day', ?, left_at) from pool_membership order by joined_at"
+    )
+    assert database.execute(query, [EPOCH, EPOCH]).fetchall() == [(1, 2), (4, 6)]
 
 
 @examples(18)

@@ -14,13 +14,18 @@ counted as (
     where occurred_at <= $as_of and ($canonical_id::varchar is null or canonical_id = $canonical_id)
     group by canonical_id
 ),
+-- The row for email decides where there is one, else the row for any channel.
 opted_out as (
-    select distinct canonical_id
+    select canonical_id
     from gdpr_audit
-    where purpose = 'recruiting' and status = 'opted_out'
+    where purpose = 'recruiting'
         and channel in ('email', '*')
         and valid_from <= $as_of and (valid_to is null or $as_of < valid_to)
         and ($canonical_id::varchar is null or canonical_id = $canonical_id)
+    group by canonical_id
+    having coalesce(
+        bool_or(status = 'opted_out') filter (channel = 'email'),
+        bool_or(status = 'opted_out') filter (channel = '*'))
 )
 select
     person.canonical_id,
