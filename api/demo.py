@@ -59,7 +59,7 @@ def run_demo(candidates: int, seed: int) -> None:
         try:
             with step("import it: decide, encrypt, append, project"):
                 summary = run_import(client, open_source(str(file)), Path(folder) / "rejected.ndjson", quiet=False)
-            output.out.print(f"\n{summary['accepted']:,} interactions recorded in the ledger\n")
+            output.say(f"\n{summary['accepted']:,} interactions recorded in the ledger\n")
             with step("three pools, their members"):
                 _show_pools(client)
             with step("engagement, top 10"):

@@ -55,6 +55,7 @@ class Node:
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
         self.instance = uuid4().hex
+        self.server: EmbeddedServer | None = None
         self._stack = ExitStack()
 
     def __enter__(self) -> Self:
@@ -74,8 +75,8 @@ class Node:
         settings = self.settings
         prepare_folder(settings.data)
         if settings.nats_url is None:
-            server = self._stack.enter_context(EmbeddedServer(settings.data / "nats", port=settings.nats_port))
-            url = server.url
+            self.server = EmbeddedServer(settings.data / "nats", port=settings.nats_port)
+            url = self._stack.enter_context(self.server).url
         else:
             url = settings.nats_url
         connection = Connection(url)

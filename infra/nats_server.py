@@ -114,6 +114,12 @@ class EmbeddedServer:
             self.stop()
             raise
 
+    def wait(self) -> None:
+        """Returns when the server runs no more, whether it was stopped or ended by itself."""
+        process = self._process
+        if process is not None:
+            process.wait()
+
     def stop(self, timeout_s: float = 20.0) -> None:
         """Asks the server to stop, waits for it, and kills it if it does not listen. Safe to call twice."""
         process, self._process = self._process, None

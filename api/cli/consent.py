@@ -85,5 +85,5 @@ def check(
     else:
         because = f" (event {found['because_seq']})" if found["because_seq"] else ""
         answer = "yes" if found["contactable"] else "no"
-        output.out.print(f"{answer}: {found['status']}{because}", markup=False)
+        output.say(f"{answer}: {found['status']}{because}")
     raise typer.Exit(0 if found["contactable"] else 1)

@@ -171,9 +171,9 @@ def _progress(quiet: bool) -> Progress:
 def _show_summary(summary: dict[str, Any]) -> None:
     done, known, bad = summary["accepted"], summary["duplicates"], summary["rejected"]
     news = f"{done:,} recorded" if done else "nothing new, nothing changed"
-    output.out.print(f"{news}: {known:,} known already, {bad:,} rejected; the ledger stands at {summary['last_seq']:,}")
+    output.say(f"{news}: {known:,} known already, {bad:,} rejected; the ledger stands at {summary['last_seq']:,}")
     if summary["ignored_columns"]:
-        output.out.print(f"columns not used: {', '.join(summary['ignored_columns'])}", markup=False)
+        output.say(f"columns not used: {', '.join(summary['ignored_columns'])}")
     if bad:
         output.err.print(f"rejected lines with their reasons: {summary['rejected_file']}", markup=False)
 

@@ -1,6 +1,8 @@
 """`rapport up`, `demo`, `status`, `rebuild`: the node itself."""
 
 import contextlib
+import socket
+import threading
 from typing import Annotated, Any
 
 import typer
@@ -11,7 +13,8 @@ from api.cli.client import address, bind, connect, server_config
 from api.cli.parameters import JSON
 from api.demo import run_demo
 from api.generator import DEFAULT_CANDIDATES
-from api.node import Node
+from api.node import Node, NodeError
+from infra.nats_server import EmbeddedServer
 
 
 def register(app: typer.Typer) -> None:
@@ -34,13 +37,30 @@ def up(
     with contextlib.closing(listener), Node(settings) as node:
         url = address(listener)
         withdraw = node.announce(url)
-        output.out.print(f"Rapport serves {settings.data} at {url} (API: {url}/docs); Ctrl-C stops it", markup=False)
+        output.say(f"Rapport serves {settings.data} at {url} (API: {url}/docs); Ctrl-C stops it")
         try:
-            with contextlib.suppress(KeyboardInterrupt):
-                uvicorn.Server(server_config(node)).run(sockets=[listener])
+            _serve(node, listener)
         finally:
             withdraw()
-    output.out.print("stopped")
+    output.say("stopped")
+
+
+def _serve(node: Node, listener: socket.socket) -> None:
+    """Serves until interrupted. Raises NodeError when the embedded nats-server ends before."""
+    http = uvicorn.Server(server_config(node))
+    ended = threading.Event()
+
+    def watch(server: EmbeddedServer) -> None:
+        server.wait()
+        ended.set()
+        http.should_exit = True
+
+    if node.server is not None:
+        threading.Thread(target=watch, args=(node.server,), daemon=True).start()
+    with contextlib.suppress(KeyboardInterrupt):
+        http.run(sockets=[listener])
+    if node.server is not None and ended.is_set():
+        raise NodeError(f"the embedded nats-server ended by itself (log: {node.server.log_path}); start again")
 
 
 def demo(
@@ -96,4 +116,4 @@ def rebuild(
     if json:
         output.as_json(found)
     else:
-        output.out.print(f"rebuilt {', '.join(found['rebuilt'])}", markup=False)
+        output.say(f"rebuilt {', '.join(found['rebuilt'])}")

@@ -20,6 +20,11 @@ def as_json(document: Any) -> None:
     sys.stdout.flush()
 
 
+def say(sentence: str) -> None:
+    """A sentence on standard output, wrapped by nobody, so that scripts may read it by the line."""
+    out.print(sentence, markup=False, soft_wrap=True)
+
+
 def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[Any]], whole: Sequence[str] = ()) -> None:
     """A table a person can read; the columns named in `whole` are never wrapped."""
     rows = list(rows)

@@ -82,4 +82,4 @@ def _post(context: typer.Context, ref: str, verb: str, body: dict[str, Any], don
     if json:
         output.as_json(found)
     else:
-        output.out.print(f"{ref} {done} (event {found.get('seq')})", markup=False)
+        output.say(f"{ref} {done} (event {found.get('seq')})")

@@ -161,4 +161,4 @@ def _done(found: dict[str, Any], sentence: str, json: bool) -> None:
     if json:
         output.as_json(found)
     else:
-        output.out.print(sentence, markup=False)
+        output.say(sentence)
