@@ -19,7 +19,7 @@ class Settings(BaseSettings):
     port: int = Field(8642, ge=0, le=65535, description="port of the HTTP API; 0 takes a free one")
     replicas: int = Field(1, ge=1, le=5, description="replicas of streams and buckets")
     log_level: str = Field("info", pattern="^(debug|info|warning|error)$")
-    batch_events: int = Field(5_000, ge=1, le=100_000, description="most events applied to the views in one go")
+    batch_events: int = Field(20_000, ge=1, le=100_000, description="most events applied to the views in one go")
 
     @property
     def database(self) -> Path:

@@ -104,6 +104,7 @@ class Projector:
         connection = self.connection
         scope.run(connection, "touched")
         scope.run(connection, "records")
+        scope.run(connection, "usable")
         scope.run(connection, "pools_changed")
         for view in VIEWS:
             if "candidate_id" in view.keys or view.keys == ("pool_id",):

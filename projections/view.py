@@ -51,7 +51,8 @@ class View:
             self.constants,
             sql.load(package, "schema.sql"),
             sql.load(package, "view.sql"),
-            sql.load("projections.scope", "views.sql"),
+            sql.load("projections.scope", "joined.sql"),
+            sql.load("projections.scope", "scope.sql"),
             *(view.definition for view in self.depends_on),
         ]
         return hashlib.sha256("\0".join(parts).encode()).hexdigest()

@@ -13,14 +13,14 @@ from projections import sql
 
 def begin(connection: DuckDBPyConnection) -> None:
     """Define the scope's tables on this connection, empty."""
-    connection.execute(sql.load(__name__, "batch_tables.sql"))
-    connection.execute(sql.load(__name__, "scope.sql"))
+    for step in ("batch_tables", "joined", "usable", "scope"):
+        run(connection, step)
 
 
 def begin_whole(connection: DuckDBPyConnection) -> None:
     """Define the scope on this connection as everything there is."""
-    connection.execute(sql.load(__name__, "whole_tables.sql"))
-    connection.execute(sql.load(__name__, "scope.sql"))
+    for step in ("whole_tables", "joined", "usable_whole", "scope"):
+        run(connection, step)
 
 
 def run(connection: DuckDBPyConnection, name: str, **parameters: object) -> None:

@@ -9,5 +9,16 @@ select candidate_id from identity where canonical_id in (select canonical_id fro
 union
 select id from scope_touched;
 
-create or replace temp table scope_usable as
-from pii.usable where id in (select candidate_id from scope_records);
+-- Both halves are looked up by themselves: a join would read the whole of the second.
+create or replace temp table scope_rows as
+from main.events
+where id in (
+    select candidate_id from scope_records
+    union
+    select pool_id from pii.pools
+    union
+    select id from scope_new where kind = 'pool'
+);
+
+create or replace temp table scope_personal as
+from pii.events where seq in (select seq from scope_rows);

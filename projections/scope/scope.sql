@@ -12,5 +12,5 @@ create or replace temp view scope_events as
 from scope_audit_events where not waits;
 
 create or replace temp view scope_pool_events as
-from pii.usable
+from scope_usable
 where kind = 'pool' and not waits and id in (select pool_id from scope_pools);

@@ -82,6 +82,13 @@ def nodes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Nodes]:
         yield node, other
 
 
+@pytest.fixture(autouse=True)
+def _the_views_go_on(nodes: Nodes) -> Iterator[None]:
+    """Else every later test would wait for them in vain."""
+    yield
+    assert nodes[0].unready() == [], repr(nodes[0].projecting.failure)
+
+
 @pytest.fixture
 def node(nodes: Nodes) -> Node:
     return nodes[0]
