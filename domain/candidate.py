@@ -8,7 +8,7 @@ from pydantic import Field
 
 from domain import errors
 from domain.consent import STATEMENT_TYPES, Standing, Statement
-from domain.event import Event, HexId, Label, Name, Personal, Text, UtcDatetime, catalogue, check_clock
+from domain.event import Event, HexId, Label, Name, Personal, Purpose, Text, UtcDatetime, catalogue, check_clock
 from domain.policy import (
     DEFAULT_PURPOSE,
     ActorKind,
@@ -79,7 +79,7 @@ class _Contact(CandidateEvent):
 
 
 class _Outreach(_Contact):
-    purpose: Label = DEFAULT_PURPOSE
+    purpose: Purpose = DEFAULT_PURPOSE
     template: Label | None = None
 
 
@@ -139,7 +139,7 @@ class EventAttended(CandidateEvent, type="event_attended"):
 class ConsentGiven(CandidateEvent, type="consent_given"):
     """Consent with its evidence (Art. 7(1) GDPR). Without a channel it covers every channel."""
 
-    purpose: Label = DEFAULT_PURPOSE
+    purpose: Purpose = DEFAULT_PURPOSE
     notice_version: Label | None = None
     wording_hash: WordingHash | None = None
     method: Label | None = None
@@ -150,7 +150,7 @@ class ConsentGiven(CandidateEvent, type="consent_given"):
 class ConsentWithdrawn(CandidateEvent, type="consent_withdrawn"):
     """Consent taken back (Art. 7(3) GDPR). Without a purpose or channel it takes back all."""
 
-    purpose: Label | None = None
+    purpose: Purpose | None = None
     notice_version: Label | None = None
     wording_hash: WordingHash | None = None
     method: Label | None = None
@@ -160,7 +160,7 @@ class ConsentWithdrawn(CandidateEvent, type="consent_withdrawn"):
 class OptedOut(CandidateEvent, type="opted_out"):
     """Contact refused by the person. Without a purpose or channel it covers all."""
 
-    purpose: Label | None = None
+    purpose: Purpose | None = None
     method: OptOutMethod | None = None
     right: Right = Right.OBJECTION
 
@@ -168,7 +168,7 @@ class OptedOut(CandidateEvent, type="opted_out"):
 class OptedIn(CandidateEvent, type="opted_in"):
     """An opt-out taken back by the person; the basis that held before holds again."""
 
-    purpose: Label | None = None
+    purpose: Purpose | None = None
     method: Label | None = None
     evidence: Personal[Text | None] = None
 
@@ -176,7 +176,7 @@ class OptedIn(CandidateEvent, type="opted_in"):
 class BasisRecorded(CandidateEvent, type="basis_recorded"):
     """The lawful basis the controller rests on (Art. 6(1) GDPR); `lia` refers to the assessment."""
 
-    purpose: Label = DEFAULT_PURPOSE
+    purpose: Purpose = DEFAULT_PURPOSE
     basis: Basis
     lia: Label | None = None
 

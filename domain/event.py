@@ -46,6 +46,14 @@ Label = Annotated[
 ]
 """A name the controller chose (campaign, purpose, source); stored in the clear, so never about a person."""
 
+
+def _folded(value: Any) -> Any:
+    return "_".join(value.lower().split()) if isinstance(value, str) else value
+
+
+Purpose = Annotated[Label, BeforeValidator(_folded)]
+"""What data is used for. Folded, so that an opt-out for "Recruiting" is one for `recruiting`."""
+
 HexId = Annotated[str, Field(pattern=r"^[0-9a-f]{32}$")]
 """A candidate's or pool's random id: 32 hexadecimal digits, no meaning."""
 

@@ -11,7 +11,7 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from domain.event import Label
+from domain.event import Purpose
 from domain.policy import DEFAULT_PURPOSE, Channel, Seniority
 
 Value = Annotated[str, Field(min_length=1, max_length=300)]
@@ -25,7 +25,7 @@ class Contactable(_Model):
     """Standing to be contacted on `channel` for `purpose`."""
 
     channel: Channel
-    purpose: Label = DEFAULT_PURPOSE
+    purpose: Purpose = DEFAULT_PURPOSE
 
 
 class Predicate(_Model):

@@ -6,7 +6,7 @@ from fastapi import APIRouter, Query
 
 from api.http import rendering
 from api.http.parameters import AsOf, CandidateId, NodeUpToDate
-from domain.event import UtcDatetime
+from domain.event import Purpose, UtcDatetime
 from domain.policy import DEFAULT_PURPOSE, Channel
 from domain.trail import trail
 
@@ -31,7 +31,7 @@ def contactability(
     node: NodeUpToDate,
     as_of: AsOf,
     channel: Channel,
-    purpose: str = DEFAULT_PURPOSE,
+    purpose: Purpose = DEFAULT_PURPOSE,
 ) -> dict[str, Any]:
     """Yes or no, the state it rests on and the event that decides, from the ledger itself."""
     held = node.standing(candidate, channel, purpose, as_of)

@@ -115,6 +115,13 @@ def test_identifiers_are_compared_in_one_form(reference: dict[str, str], identif
     assert identifiers_of(Reference.model_validate(reference)) == (identifier,)
 
 
+@pytest.mark.parametrize("written", ["recruiting", "Recruiting", " RECRUITING "])
+def test_a_purpose_is_one_however_it_is_written(written: str) -> None:
+    """An opt-out for "Recruiting" must not miss `recruiting`."""
+    event = event_of(parse(GOOD | {"type": "opted_out", "data": {"purpose": written}}))
+    assert getattr(event, "purpose", None) == "recruiting"
+
+
 @pytest.mark.parametrize(
     ("text", "field"),
     [
