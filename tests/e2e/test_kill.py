@@ -17,8 +17,8 @@ from tests.e2e.contents import Contents
 from tests.e2e.harness import alive, ok, process, rapport, server_pid, stop, until, up
 
 SOAK = bool(os.environ.get("RAPPORT_SOAK"))
-CANDIDATES = 1_000 if SOAK else 150
-ROUNDS = 20 if SOAK else 4
+CANDIDATES = 1_000 if SOAK else 100
+ROUNDS = 20 if SOAK else 3
 
 
 @pytest.fixture(scope="module")

@@ -22,10 +22,9 @@ from tests.e2e.harness import alive, complaint, did, lines, ok, process, server_
 ADA = "ada@example.com"
 
 
-@pytest.mark.parametrize("by", [signal.SIGINT, signal.SIGTERM])
-def test_up_serves_until_a_signal_and_leaves_nothing_running(tmp_path: Path, by: signal.Signals) -> None:
+def test_up_serves_until_ctrl_c_or_sigterm_leaves_nothing_running_and_starts_again(tmp_path: Path) -> None:
     data = tmp_path / "data"
-    for start in (1, 2):  # the second start goes on where the first one stopped
+    for start, by in enumerate((signal.SIGINT, signal.SIGTERM), start=1):
         with up(data) as (node, http):
             note = json.loads((data / "node.json").read_text())
             assert note["pid"] == node.pid
