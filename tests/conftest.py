@@ -12,7 +12,6 @@ from infra.jetstream import Connection, JetStreamApplicationRecorder, Stream
 from infra.nats_server import EmbeddedServer
 from tests.servers import fresh_stream, shared_connection, shared_server
 
-
 # A property is about what holds, not about how busy the machine is.
 settings.register_profile("rapport", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("rapport")
