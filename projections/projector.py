@@ -12,6 +12,7 @@ from projections import mirror, scope, sql
 from projections.rebuilding import bring_up_to_date
 from projections.registry import VIEWS
 from projections.transaction import transaction
+from projections.view import View
 
 
 class MirrorOutdated(Exception):
@@ -102,24 +103,30 @@ class Projector:
     def _refresh(self) -> None:
         """Compute anew what the rows of `scope_new` affect: their pools, their persons, everyone in those pools."""
         connection = self.connection
+        views = self._affected()
         scope.run(connection, "touched")
         scope.run(connection, "records")
         scope.run(connection, "usable")
         scope.run(connection, "pools_changed")
-        for view in VIEWS:
-            if "candidate_id" in view.keys or view.keys == ("pool_id",):
+        for view in views:
+            if "canonical_id" not in view.keys:
                 view.refresh(connection)
         scope.run(connection, "persons")
         scope.run(connection, "pools_all")
-        for view in VIEWS:
+        for view in views:
             if "canonical_id" in view.keys:
                 view.refresh(connection)
         scope.run(connection, "pools_changed")
         if sql.value(connection, "select pool_id from scope_pools limit 1"):
             scope.run(connection, "others")
-            for view in VIEWS:
+            for view in views:
                 if {"canonical_id", "pool_id"} <= set(view.keys):
                     view.refresh(connection)
+
+    def _affected(self) -> tuple[View, ...]:
+        """The views that the rows of `scope_new` can change. A person's first event may change any."""
+        types, begins = self.connection.execute(sql.load("projections.scope", "moved.sql")).fetchall()[0]
+        return tuple(view for view in VIEWS if begins or view.looks_at(frozenset(types or ())))
 
     def _advance(self, seq: int) -> None:
         with self._advanced:

@@ -25,17 +25,23 @@ class View:
     """A stored table that always equals `view.sql` over the events held.
 
     `keys` name the columns by which rows are recomputed: when an event touches a value of a key, every row
-    with that value is computed anew. `depends_on` are the views whose tables `view.sql` reads. `constants` is
-    whatever else the result depends on, put into the database by `prepare`.
+    with that value is computed anew. `types` are the events that `view.sql` looks at, beyond a person's first and
+    what the views in `depends_on` look at, whose tables it reads; None is every type. `constants` is whatever else
+    the result depends on, put into the database by `prepare`.
     """
 
     name: str
     keys: tuple[str, ...]
+    types: frozenset[str] | None = None
     version: int = 1
     schema: str = "main"
     depends_on: tuple["View", ...] = ()
     constants: str = ""
     prepare: Callable[[DuckDBPyConnection], None] = nothing
+
+    def looks_at(self, types: frozenset[str]) -> bool:
+        """Whether events of these types can change the contents."""
+        return self.types is None or bool(self.types & types) or any(v.looks_at(types) for v in self.depends_on)
 
     @property
     def table(self) -> str:

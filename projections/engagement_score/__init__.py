@@ -12,6 +12,9 @@ from domain.policy import ENGAGEMENT_MODEL, MACHINE_OPEN_WITHIN_S
 from projections import gdpr_audit, identity, sql
 from projections.view import View
 
+ACTS = frozenset({"opened", "clicked", "replied", "event_attended", "bounced", "complained"})
+SENDINGS = frozenset({"emailed", "messaged", "delivered"})
+
 
 def load_model(connection: DuckDBPyConnection) -> None:
     """Put the engagement model of the domain into `ops.engagement_model`."""
@@ -22,6 +25,7 @@ def load_model(connection: DuckDBPyConnection) -> None:
 VIEW = View(
     name="engagement_score",
     keys=("canonical_id",),
+    types=ACTS | SENDINGS | frozenset(ENGAGEMENT_MODEL.weight_points),
     depends_on=(identity.VIEW, gdpr_audit.VIEW),
     constants=json.dumps([asdict(ENGAGEMENT_MODEL), MACHINE_OPEN_WITHIN_S], sort_keys=True),
     prepare=load_model,

@@ -7,4 +7,10 @@ The intervals of one person, attribute and value never overlap.
 from projections import identity
 from projections.view import View
 
-VIEW = View(name="facts", schema="pii", keys=("canonical_id",), depends_on=(identity.VIEW,))
+VIEW = View(
+    name="facts",
+    schema="pii",
+    keys=("canonical_id",),
+    types=frozenset({"tagged", "untagged", "sourced", "profile_corrected"}),
+    depends_on=(identity.VIEW,),
+)

@@ -2,4 +2,4 @@
 
 from projections.view import View
 
-VIEW = View(name="identity", keys=("candidate_id",))
+VIEW = View(name="identity", keys=("candidate_id",), types=frozenset({"merged", "unmerged"}))

@@ -6,5 +6,6 @@ from projections.view import View
 VIEW = View(
     name="pool_membership",
     keys=("canonical_id", "pool_id"),
+    types=frozenset({"candidate_pinned", "candidate_unpinned", "candidate_excluded"}),
     depends_on=(identity.VIEW, pools.VIEW, gdpr_audit.VIEW, facts.VIEW),
 )

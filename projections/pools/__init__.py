@@ -2,4 +2,4 @@
 
 from projections.view import View
 
-VIEW = View(name="pools", schema="pii", keys=("pool_id",))
+VIEW = View(name="pools", schema="pii", keys=("pool_id",), types=frozenset({"created", "rule_changed", "archived"}))
