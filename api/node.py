@@ -128,7 +128,10 @@ class Node:
             )
 
     def wait_for(self, seq: int, timeout_s: float = VIEWS_WAIT_S) -> None:
-        """Returns when the views hold everything up to `seq`. Raises ViewsBehind after `timeout_s`, or as they stand."""
+        """Returns when the views hold everything up to `seq`.
+
+        Raises ViewsBehind after `timeout_s`; at once when the views stand still.
+        """
         wait_s = 0.0 if self.projecting.failure is not None else timeout_s
         if not self.projector.wait_for(seq, wait_s):
             raise ViewsBehind(
