@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from domain import errors
-from domain.consent import STATEMENT_TYPES, Standing, Statement
+from domain.consent import STATEMENT_TYPES, TAKEN_BACK, Standing, Statement, effective_at
 from domain.event import Event, HexId, Label, Name, Personal, Purpose, Text, UtcDatetime, catalogue, check_clock
 from domain.policy import (
     DEFAULT_PURPOSE,
@@ -212,13 +212,16 @@ INTENTIONS = (Emailed, Messaged)
 # ── state and evolve ───────────────────────────────────────────────────────────────────────────────
 
 
+InteractionKey = tuple[str, str, datetime | None]
+
+
 @dataclass(frozen=True, slots=True)
 class Candidate:
     """What decisions rest on. Version 0: nothing is known of this id. `unreadable` says why nothing can be."""
 
     id: str
     version: int = 0
-    interactions: frozenset[str] = frozenset()
+    interactions: frozenset[InteractionKey] = frozenset()
     identifiers: frozenset[str] = frozenset()
     statements: tuple[Statement, ...] = ()
     merged_into: str | None = None
@@ -226,13 +229,21 @@ class Candidate:
     unreadable: str | None = None
 
 
-def evolve(state: Candidate, event: CandidateEvent, version: int, seq: int) -> Candidate:
-    """The state after `event`, which the ledger holds at `seq` as this candidate's `version`."""
+def interaction_key(event: CandidateEvent) -> InteractionKey | None:
+    """What tells an interaction from another: its id and type; for what a person says against contact its time too,
+    so that an id used again by mistake cannot swallow an opt-out. None when it has no id."""
+    if event.interaction is None:
+        return None
+    return event.interaction, event.type, event.occurred_at if event.type in TAKEN_BACK else None
+
+
+def evolve(state: Candidate, event: CandidateEvent, version: int, seq: int, recorded_at: datetime) -> Candidate:
+    """The state after `event`, which the ledger took at `recorded_at` and holds at `seq` as this `version`."""
     state = replace(state, version=version, identifiers=state.identifiers.union(event.identifiers))
-    if event.interaction is not None:
-        state = replace(state, interactions=state.interactions | {event.interaction})
+    if (key := interaction_key(event)) is not None:
+        state = replace(state, interactions=state.interactions | {key})
     if event.type in STATEMENT_TYPES:
-        state = replace(state, statements=(*state.statements, statement(state.id, event, seq)))
+        state = replace(state, statements=(*state.statements, statement(state.id, event, seq, recorded_at)))
     match event:
         case Merged(into=survivor):
             return replace(state, merged_into=survivor, merged_seq=seq)
@@ -241,12 +252,12 @@ def evolve(state: Candidate, event: CandidateEvent, version: int, seq: int) -> C
     return state
 
 
-def statement(candidate_id: str, event: CandidateEvent, seq: int) -> Statement:
+def statement(candidate_id: str, event: CandidateEvent, seq: int, recorded_at: datetime) -> Statement:
     """The part of `event` that bears on standing; see `domain.consent`."""
     return Statement(
         candidate_id=candidate_id,
         seq=seq,
-        occurred_at=event.occurred_at,
+        occurred_at=effective_at(event.type, event.occurred_at, recorded_at),
         type=event.type,
         channel=event.channel,
         purpose=getattr(event, "purpose", None),
@@ -275,7 +286,7 @@ def decide(
     """
     if state.unreadable is not None:
         raise errors.UnreadableCandidate(state.unreadable)
-    if proposed.interaction is not None and proposed.interaction in state.interactions:
+    if interaction_key(proposed) in state.interactions:
         return ()
     check_clock(proposed, now)
     match proposed:

@@ -23,6 +23,8 @@ from enum import StrEnum
 from domain.policy import Basis, Channel
 
 RESTRICTIONS = frozenset({"opted_out", "complained"})
+TAKEN_BACK = RESTRICTIONS | {"consent_withdrawn"}
+"""What a person says against being contacted. It is never passed over: see `effective_at` and `interaction_key`."""
 STATEMENT_TYPES = RESTRICTIONS | {"opted_in", "consent_given", "consent_withdrawn", "basis_recorded"}
 
 
@@ -39,7 +41,7 @@ class Status(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Statement:
-    """One event that bears on standing. `channel` or `purpose` absent means all of them."""
+    """One event that bears on standing, by when it took effect. `channel` or `purpose` absent means all of them."""
 
     candidate_id: str
     seq: int
@@ -63,6 +65,12 @@ class Standing:
     contactable: bool
     status: str
     because_seq: int | None
+
+
+def effective_at(type_: str, occurred_at: datetime, recorded_at: datetime) -> datetime:
+    """From when a statement holds. What a person says against contact holds as soon as we know of it, even when its
+    claimed time lies ahead (a clock that is wrong, a local time sent as UTC)."""
+    return min(occurred_at, recorded_at) if type_ in TAKEN_BACK else occurred_at
 
 
 JoinSeq = Callable[[str, str], int]
@@ -111,6 +119,8 @@ def _answers(later: Statement, earlier: Statement, joined: JoinSeq) -> bool:
     """Whether `later` takes the place of `earlier`: it comes after it, on the same person."""
     if later.order <= earlier.order:
         return False
+    if earlier.type in TAKEN_BACK and later.occurred_at == earlier.occurred_at:
+        return False  # said at once, the word against contact wins, whichever arrived first
     if later.candidate_id == earlier.candidate_id:
         return True
     return later.seq > joined(later.candidate_id, earlier.candidate_id)

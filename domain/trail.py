@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from domain.candidate import CandidateEvent, Merged, Unmerged, statement
-from domain.consent import STATEMENT_TYPES, Standing, Statement, standing
+from domain.consent import STATEMENT_TYPES, Standing, Statement, effective_at, standing
 from domain.event import Recorded
 from domain.identity import Edge, Forest
 from domain.policy import DEFAULT_PURPOSE, Channel
@@ -56,8 +56,8 @@ def trail(candidate_id: str, histories: Iterable[History], as_of: datetime, know
     known = [r for history in histories for r in history if known_at is None or r.recorded_at <= known_at]
     forest = Forest.of(_live_edges(known))
     records = forest.members(candidate_id)
-    held = [r for r in known if r.id in records and r.event.occurred_at <= as_of]
-    statements = [statement(r.id, r.event, r.seq) for r in held if r.event.type in STATEMENT_TYPES]
+    held = [r for r in known if r.id in records and _effective_at(r) <= as_of]
+    statements = [statement(r.id, r.event, r.seq, r.recorded_at) for r in held if r.event.type in STATEMENT_TYPES]
     cells = _cells(statements)
 
     def state_at(moment: datetime) -> tuple[tuple[Cell, Standing], ...]:
@@ -70,10 +70,14 @@ def trail(candidate_id: str, histories: Iterable[History], as_of: datetime, know
         as_of=as_of,
         known_at=known_at,
         steps=tuple(
-            Step(r, state_at(r.event.occurred_at)) for r in sorted(relevant, key=lambda r: (r.event.occurred_at, r.seq))
+            Step(r, state_at(_effective_at(r))) for r in sorted(relevant, key=lambda r: (_effective_at(r), r.seq))
         ),
         standing=state_at(as_of),
     )
+
+
+def _effective_at(recorded: Recorded[CandidateEvent]) -> datetime:
+    return effective_at(recorded.event.type, recorded.event.occurred_at, recorded.recorded_at)
 
 
 def _live_edges(known: Iterable[Recorded[CandidateEvent]]) -> Iterable[Edge]:

@@ -12,7 +12,7 @@ from uuid import uuid4
 from pydantic import ValidationError
 
 from domain import candidate, errors
-from domain.candidate import INTENTIONS, Candidate, CandidateEvent, Merged, Unmerged
+from domain.candidate import INTENTIONS, Candidate, CandidateEvent, InteractionKey, Merged, Unmerged
 from domain.consent import Standing, standing
 from domain.event import utc_now
 from domain.identity import Forest
@@ -69,8 +69,8 @@ class Round:
         state = self._state(self._found(interaction.candidate, identifiers), interaction)
         event = self._event(interaction, state, identifiers)
         survivor = self._survivor(event)
-        if interaction.id in state.interactions:
-            if self._is_pending(state.id, interaction.id):
+        if (key := candidate.interaction_key(event)) in state.interactions:
+            if self._is_pending(state.id, key):
                 raise Cut
             return state.id
         decided = candidate.decide(
@@ -142,7 +142,7 @@ class Round:
         return self._people.fresh([event.into])[event.into]
 
     def _standing(self, state: Candidate, event: CandidateEvent) -> Standing | None:
-        """The standing an intention needs: of the whole person, and not of a day before today."""
+        """The standing an intention needs: of the whole person, now and when it is meant to happen."""
         if not isinstance(event, INTENTIONS):
             return None
         self._need_settled_merges()
@@ -152,17 +152,20 @@ class Round:
             raise Cut
         members = [state, *self._people.fresh(others).values()]
         statements = [s for member in members for s in member.statements]
-        at = max(event.occurred_at, utc_now())
-        return standing(statements, event.channel, event.purpose, at, forest.joined)
+        now = utc_now()
+        held = standing(statements, event.channel, event.purpose, now, forest.joined)
+        if held.contactable and event.occurred_at > now:
+            held = standing(statements, event.channel, event.purpose, event.occurred_at, forest.joined)
+        return held
 
     def _need_settled_merges(self) -> None:
         """Merges are read from the views, which know what is in the ledger and nothing of this round."""
         if any(isinstance(e, Merged | Unmerged) for p in self.pending.values() for e in p.events):
             raise Cut
 
-    def _is_pending(self, id_: str, interaction: str | None) -> bool:
+    def _is_pending(self, id_: str, key: InteractionKey | None) -> bool:
         pending = self.pending.get(id_)
-        return pending is not None and any(e.interaction == interaction for e in pending.events)
+        return pending is not None and any(candidate.interaction_key(e) == key for e in pending.events)
 
     def _take(
         self, state: Candidate, decided: Iterable[CandidateEvent], place: int, identifiers: Iterable[str]
@@ -171,7 +174,7 @@ class Round:
         for event in decided:
             pending.events.append(event)
             pending.claims |= dict.fromkeys(event.identifiers, state.id)
-            state = candidate.evolve(state, event, state.version + 1, PROVISIONAL_SEQ + place)
+            state = candidate.evolve(state, event, state.version + 1, PROVISIONAL_SEQ + place, utc_now())
         pending.places.append(place)
         self._holders |= {i: state.id for i in identifiers if self._is_free(self._holders.get(i), state.id)}
         self._states[state.id] = state

@@ -14,7 +14,7 @@ from pydantic import ValidationError
 from domain import candidate, pool
 from domain.candidate import Candidate, CandidateEvent
 from domain.errors import UnreadableCandidate as Unreadable
-from domain.event import Event, Recorded
+from domain.event import Event, Recorded, utc_now
 from domain.pool import Pool, PoolEvent
 from domain.upcasters import UnknownEventError
 from infra import codec
@@ -123,7 +123,7 @@ class Ledger:
         state = state if state is not None and known else Candidate(id_)
         for n, (event, seq) in enumerate(zip(append.events, outcome, strict=True), start=1):
             assert isinstance(event, CandidateEvent)  # noqa: S101 - the kind was checked above
-            state = candidate.evolve(state, event, append.base + n, seq)
+            state = candidate.evolve(state, event, append.base + n, seq, utc_now())
         self._remember(state)
 
     def _remember(self, state: Candidate) -> None:
@@ -167,7 +167,7 @@ def _readable(history: list[Recorded[_E]] | Unreadable) -> list[Recorded[_E]]:
 
 def fold(state: Candidate, history: Iterable[Recorded[CandidateEvent]]) -> Candidate:
     """The state after `history`."""
-    return reduce(lambda s, r: candidate.evolve(s, r.event, r.version, r.seq), history, state)
+    return reduce(lambda s, r: candidate.evolve(s, r.event, r.version, r.seq, r.recorded_at), history, state)
 
 
 def _state(id_: str, history: list[Recorded[CandidateEvent]] | Unreadable) -> Candidate:

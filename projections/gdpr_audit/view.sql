@@ -22,13 +22,22 @@ joined as (
     join above b on a.ancestor_id = b.ancestor_id and a.candidate_id <> b.candidate_id
     group by a.candidate_id, b.candidate_id
 ),
+-- What a person says against contact holds as soon as it is known, even when its claimed time lies ahead.
+said as (
+    select
+        * replace (
+            if(type in ('opted_out', 'complained', 'consent_withdrawn'), least(occurred_at, recorded_at), occurred_at)
+                as occurred_at
+        )
+    from scope_audit_events
+    where type in ('opted_out', 'complained', 'opted_in', 'consent_given', 'consent_withdrawn', 'basis_recorded')
+),
 statement as (
     select
         canonical_id, id as candidate_id, seq, occurred_at, type, channel, purpose, basis, expires_at,
         lia, notice_version, wording_hash, method, language, right_used,
         row_number() over (partition by canonical_id order by occurred_at, seq) as place
-    from scope_audit_events
-    where type in ('opted_out', 'complained', 'opted_in', 'consent_given', 'consent_withdrawn', 'basis_recorded')
+    from said
 ),
 channel as (
     select canonical_id, channel from statement where channel is not null
@@ -52,7 +61,8 @@ held as (
     where (s.channel is null or s.channel = cell.channel)
         and (s.purpose is null or (s.purpose = cell.purpose and cell.purpose <> '*'))
 ),
--- A statement holds until a later one of the same person answers it.
+-- A statement holds until a later one of the same person answers it. Said at the same moment, the word against
+-- contact wins, whichever arrived first.
 answered as (
     select h.cell, h.place, min(later.occurred_at) as answered_at
     from held h
@@ -60,9 +70,9 @@ answered as (
     left join joined on joined.a = h.candidate_id and joined.b = later.candidate_id
     where (later.candidate_id = h.candidate_id or later.seq > joined.seq)
         and case h.type
-            when 'opted_out' then later.type = 'opted_in'
-            when 'complained' then later.type = 'opted_in'
-            when 'consent_withdrawn' then later.type = 'consent_given'
+            when 'opted_out' then later.type = 'opted_in' and later.occurred_at > h.occurred_at
+            when 'complained' then later.type = 'opted_in' and later.occurred_at > h.occurred_at
+            when 'consent_withdrawn' then later.type = 'consent_given' and later.occurred_at > h.occurred_at
             when 'consent_given' then later.type in ('consent_given', 'consent_withdrawn')
             when 'basis_recorded' then later.type = 'basis_recorded'
             else false

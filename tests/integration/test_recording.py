@@ -736,5 +736,9 @@ def _may(events: list[Recorded[CandidateEvent]], id_: str, intention: Emailed) -
                 live.pop(r.id, None)
     forest = Forest.of(live.values())
     members = forest.members(id_)
-    held = [statement(r.id, r.event, r.seq) for r in events if r.id in members and r.event.type in STATEMENT_TYPES]
+    held = [
+        statement(r.id, r.event, r.seq, r.recorded_at)
+        for r in events
+        if r.id in members and r.event.type in STATEMENT_TYPES
+    ]
     return standing(held, intention.channel, intention.purpose, intention.occurred_at, forest.joined).contactable

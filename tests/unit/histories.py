@@ -21,6 +21,7 @@ from projections import BATCH_SCHEMA, Projector
 from projections.registry import VIEWS
 
 EPOCH = datetime(2026, 1, 1, tzinfo=UTC)
+RECORDED_AT = EPOCH + timedelta(days=400)
 
 
 @dataclass(frozen=True)
@@ -44,7 +45,7 @@ class Recorded:
         usable = self.problem is None
         return {
             "seq": self.seq,
-            "recorded_at": EPOCH + timedelta(days=400, seconds=self.seq),
+            "recorded_at": RECORDED_AT + timedelta(seconds=self.seq),
             "kind": self.kind,
             "id": self.id,
             "version": self.version,

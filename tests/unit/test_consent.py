@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta
 from hypothesis import given
 from hypothesis import strategies as st
 
-from domain.consent import STATEMENT_TYPES, Standing, Statement, standing
+from domain.consent import STATEMENT_TYPES, Standing, Statement, effective_at, standing
 from domain.identity import Edge, Forest
 from domain.policy import Basis, Channel
 
@@ -162,3 +162,22 @@ def test_standing_does_not_depend_on_the_order_in_which_statements_are_given(
     forest = Forest.of([Edge(B, A, 50)])
     one, other = (standing(order, EMAIL, "recruiting", at, forest.joined) for order in orders)
     assert one == other
+
+
+def test_what_is_said_against_contact_holds_as_soon_as_it_is_known() -> None:
+    """A local time sent as UTC puts an opt-out hours ahead; it holds from when the ledger took it."""
+    ahead, taken = day(2), day(1)
+    for type_ in ("opted_out", "complained", "consent_withdrawn"):
+        assert effective_at(type_, ahead, taken) == taken
+        assert effective_at(type_, taken, ahead) == taken
+    assert effective_at("opted_in", ahead, taken) == ahead
+
+
+def test_at_the_same_moment_the_word_against_contact_wins_whatever_arrived_first() -> None:
+    for out, back in ((1, 2), (2, 1)):
+        said_at_once = [
+            said(0, "consent_given"),
+            said(out, "opted_out", occurred_at=day(5)),
+            said(back, "opted_in", occurred_at=day(5)),
+        ]
+        assert ask(*said_at_once).status == "opted_out"

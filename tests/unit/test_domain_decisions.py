@@ -24,7 +24,7 @@ def _event(type_: str, **fields: Any) -> CandidateEvent:
 def _state(id_: str, *events: CandidateEvent) -> Candidate:
     state = Candidate(id_)
     for event in events:
-        state = candidate.evolve(state, event, state.version + 1, state.version + 1)
+        state = candidate.evolve(state, event, state.version + 1, state.version + 1, NOW)
     return state
 
 
@@ -91,7 +91,7 @@ class TestMerge:
         again = _event("merged", into=B, interaction="again")
         with pytest.raises(errors.MergeRefused, match="unmerge it first"):
             candidate.decide(merged, again, now=NOW, survivor=self.other)
-        undone = candidate.evolve(merged, _event("unmerged", into=B), 3, 3)
+        undone = candidate.evolve(merged, _event("unmerged", into=B), 3, 3, NOW)
         assert candidate.decide(undone, again, now=NOW, survivor=self.other)
 
     def test_unmerging_what_is_not_merged_is_refused(self) -> None:

@@ -18,6 +18,7 @@ from infra.duckdb import open_database
 from projections import Projector, queries
 from tests.unit.histories import (
     EPOCH,
+    RECORDED_AT,
     Recorded,
     acts,
     examples,
@@ -46,7 +47,7 @@ MODEL = ENGAGEMENT_MODEL
 def counted(records: list[Recorded], merged: Forest) -> list[Recorded]:
     """The contributions that count, of one person's records."""
     said = [
-        statement(r.id, r.event, r.seq)
+        statement(r.id, r.event, r.seq, RECORDED_AT)
         for r in records
         if isinstance(r.event, CandidateEvent) and r.event.type in STATEMENT_TYPES
     ]

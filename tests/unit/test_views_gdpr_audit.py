@@ -1,7 +1,7 @@
 """Standing in SQL equals `domain.consent.standing`."""
 
 from collections.abc import Iterator
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
@@ -9,7 +9,7 @@ from duckdb import DuckDBPyConnection
 from hypothesis import given
 from hypothesis import strategies as st
 
-from domain.candidate import CandidateEvent, statement
+from domain.candidate import CandidateEvent, ConsentGiven, OptedOut, statement
 from domain.consent import STATEMENT_TYPES, Standing, Statement, standing
 from domain.identity import Forest
 from infra.duckdb import open_database
@@ -18,12 +18,14 @@ from tests.unit.histories import (
     CHANNELS,
     EPOCH,
     PURPOSES,
+    RECORDED_AT,
     UNHEARD,
     Recorded,
     examples,
     fresh,
     histories,
     merges,
+    recorded,
     statements,
     table,
 )
@@ -63,7 +65,7 @@ def test_standing_equals_the_rule_in_python(
 
 def statements_of(person: str, history: list[Recorded], merged: Forest) -> list[Statement]:
     return [
-        statement(r.id, r.event, r.seq)
+        statement(r.id, r.event, r.seq, RECORDED_AT)
         for r in history
         if isinstance(r.event, CandidateEvent) and r.event.type in STATEMENT_TYPES and merged.canonical(r.id) == person
     ]
@@ -102,3 +104,14 @@ def test_a_row_carries_the_evidence_of_the_event_that_decides(
                 assert (row["candidate_id"], row["type"]) == (because.id, because.event.type)
                 for field in ("basis", "lia", "notice_version", "expires_at"):
                     assert row[field] == getattr(because.event, field, None)
+
+
+def test_an_opt_out_dated_ahead_holds_from_when_it_was_recorded(database: DuckDBPyConnection) -> None:
+    """The same in SQL as in `domain.consent.effective_at`."""
+    ahead = {"actor": "candidate:self", "occurred_at": RECORDED_AT + timedelta(hours=20)}
+    given_ = ConsentGiven.model_validate({"actor": "candidate:self", "occurred_at": EPOCH})
+    history = recorded([("a" * 32, given_), ("a" * 32, OptedOut.model_validate(ahead))])
+    fresh(database).apply(table(history))
+    asked = [RECORDED_AT - timedelta(hours=1), RECORDED_AT + timedelta(hours=1)]
+    found = [queries.contactability(database, "a" * 32, "email", "recruiting", at)["status"] for at in asked]
+    assert found == ["consent", "opted_out"]

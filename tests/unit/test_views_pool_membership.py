@@ -20,6 +20,7 @@ from projections import Projector, queries
 from tests.unit.histories import (
     EPOCH,
     POOLS,
+    RECORDED_AT,
     Recorded,
     all_or_nothing,
     examples,
@@ -58,7 +59,7 @@ class Person:
         self.known = in_order(records, at)
         self.merged, self.at = merged, at
         self.statements = [
-            statement(r.id, r.event, r.seq)
+            statement(r.id, r.event, r.seq, RECORDED_AT)
             for r in records
             if isinstance(r.event, CandidateEvent) and r.event.type in STATEMENT_TYPES
         ]
