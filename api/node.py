@@ -73,6 +73,7 @@ class Node:
 
     def _start(self) -> None:
         settings = self.settings
+        os.umask(0o077)  # everything a node writes is for its owner only, whatever the folder's mode
         prepare_folder(settings.data)
         if settings.nats_url is None:
             self.server = EmbeddedServer(settings.data / "nats", port=settings.nats_port)
@@ -108,6 +109,8 @@ class Node:
         """The views, built anew where their definition changed. Raises NodeError when the file is of no use."""
         path = self.settings.database
         try:
+            if path.exists():
+                path.chmod(0o600)  # as written by a version that did not take care
             database = open_database(path)
             self._stack.callback(database.close)
             return Projector(database)
@@ -164,7 +167,7 @@ class Node:
         if not self.connection.is_connected:
             reasons.append("no connection to NATS")
         if self.projecting.failure is not None:
-            reasons.append(f"the views stand still: {type(self.projecting.failure).__name__}")
+            reasons.append(f"the views stand still: {str(self.projecting.failure).strip().partition(chr(10))[0]}")
         return reasons
 
     def status(self) -> dict[str, Any]:

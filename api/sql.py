@@ -1,6 +1,7 @@
 """SQL for people: one SELECT at a time, on the views, nothing else."""
 
-from threading import Timer
+from threading import BoundedSemaphore, Timer
+from typing import Any
 
 import duckdb
 import orjson
@@ -8,6 +9,16 @@ import pyarrow as pa
 
 MAX_SECONDS = 60.0
 MAX_ROWS = 1_000_000
+
+
+AT_ONCE = 8
+"""Queries that run at the same time; more would keep everything else from being answered."""
+
+_running = BoundedSemaphore(AT_ONCE)
+
+
+class QueriesBusy(Exception):
+    """As many queries run as may."""
 
 
 class QueryRefused(Exception):
@@ -26,6 +37,8 @@ def select(cursor: duckdb.DuckDBPyConnection, sql: str) -> pa.Table:
         raise QueryRefused(_first_line(error)) from None
     if len(statements) != 1 or statements[0].type != duckdb.StatementType.SELECT:
         raise QueryRefused("only a single SELECT is taken here")
+    if not _running.acquire(blocking=False):
+        raise QueriesBusy(f"{AT_ONCE} queries run already; try again shortly")
     timer = Timer(MAX_SECONDS, cursor.interrupt)
     # A statement that counts as SELECT may still write (a data-modifying CTE); the transaction does not let it.
     cursor.execute("begin transaction read only")
@@ -45,11 +58,21 @@ def select(cursor: duckdb.DuckDBPyConnection, sql: str) -> pa.Table:
     finally:
         timer.cancel()
         cursor.execute("rollback")
+        _running.release()
 
 
 def as_json(table: pa.Table) -> bytes:
     """The rows as a JSON array of objects; times in RFC 3339, bytes in hexadecimal."""
-    return orjson.dumps(table.to_pylist(), default=_plain, option=orjson.OPT_NON_STR_KEYS)
+    return orjson.dumps(rows(table), default=_plain, option=orjson.OPT_NON_STR_KEYS)
+
+
+def rows(table: pa.Table) -> list[dict[str, Any]]:
+    """The rows as Python values. Raises QueryRefused for a time that Python cannot hold."""
+    try:
+        found: list[dict[str, Any]] = table.to_pylist()
+        return found
+    except (OverflowError, ValueError):
+        raise QueryRefused("the answer holds a time outside the calendar; select it as text: ::varchar") from None
 
 
 def text(value: object) -> str:

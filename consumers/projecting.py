@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+import duckdb
 import orjson
 import pyarrow as pa
 import structlog
@@ -110,6 +111,16 @@ class Projecting:
                             return
                         if batch:
                             self._projector.apply(table_of(batch, self._keyring))
+                            self.failure = None
             except OperationalError as error:
                 log.warning("ledger out of reach, trying again", error=type(error).__name__)
                 self._stopping.wait(RETRY_AFTER_S)
+            except duckdb.Error as error:
+                # A full disk, as a rule: nothing of the batch was kept, and it is tried until there is room.
+                self.failure = error
+                log.error("views stand still, trying again", error=type(error).__name__, reason=_first_line(error))
+                self._stopping.wait(RETRY_AFTER_S)
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).strip().partition("\n")[0]

@@ -30,12 +30,16 @@ Personal = Annotated[_T, PERSONAL]
 
 MAX_TEXT_CHARS = 20_000
 Text = Annotated[str, Field(min_length=1, max_length=MAX_TEXT_CHARS)]
-Name = Annotated[str, Field(min_length=1, max_length=300)]
+Name = Annotated[str, Field(max_length=300, pattern=r"^[^\x00-\x1f\x7f]*[^\x00-\x20\x7f][^\x00-\x1f\x7f]*$")]
+"""One line of text that is not blank."""
+
+
+_CONTACT = re.compile(r"@|\(at\)|\+\d[\d ()-]{6,}")
 
 
 def _no_address(value: str) -> str:
-    if "@" in value:
-        raise ValueError("is stored unencrypted and must not hold an address ('@')")
+    if _CONTACT.search(value):
+        raise ValueError("is stored unencrypted and must not hold an address or a phone number")
     return value
 
 

@@ -1,7 +1,7 @@
 """All of a block's writes, or none."""
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 import duckdb
 
@@ -12,7 +12,9 @@ def transaction(connection: duckdb.DuckDBPyConnection) -> Iterator[None]:
     connection.begin()
     try:
         yield
+        connection.commit()
     except BaseException:
-        connection.rollback()
+        # A commit that failed, for want of room on the disk, has rolled back by itself.
+        with suppress(duckdb.TransactionException):
+            connection.rollback()
         raise
-    connection.commit()

@@ -130,15 +130,13 @@ class _Rejected:
         self._file: io.BufferedWriter | None = None
 
     def __enter__(self) -> "_Rejected":
-        try:
-            self._path.unlink(missing_ok=True)
-        except OSError as error:
-            raise FileRefused(f"{self._path} cannot be replaced: {error.strerror}") from None
         return self
 
-    def __exit__(self, *_: object) -> None:
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         if self._file is not None:
             self._file.close()
+        elif kind is None:
+            self._path.unlink(missing_ok=True)  # of an import before, whose lines are all taken by now
 
     def write(self, line: Line, code: str, reason: str) -> None:
         """One rejected record. Raises FileRefused when it cannot be written."""
@@ -190,7 +188,7 @@ def query_command(
     table = pa.ipc.open_stream(stream).read_all()
     match Format.JSON if json else format_:
         case Format.TABLE:
-            output.table("", table.column_names, (list(row.values()) for row in table.to_pylist()))
+            output.table("", table.column_names, (list(row.values()) for row in sql.rows(table)))
         case Format.JSON:
             sys.stdout.buffer.write(sql.as_json(table) + b"\n")
         case Format.CSV:

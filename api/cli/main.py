@@ -15,6 +15,7 @@ from api.cli.client import RequestRefused
 from api.cli.output import err
 from api.importing import FileRefused
 from api.node import NodeError
+from api.sql import QueryRefused
 from domain.errors import Refused
 from infra import logging
 from infra.crypto.master import MasterKeyError
@@ -41,6 +42,7 @@ app.add_typer(consent.app, name="consent")
 EXPECTED = (
     Refused,
     RequestRefused,
+    QueryRefused,
     FileRefused,
     NodeError,
     ServerStartError,

@@ -1,10 +1,14 @@
 """The application: routes over one running node."""
 
-from fastapi import FastAPI, Request
-from fastapi.responses import JSONResponse
+from urllib.parse import urlsplit
+
+from fastapi import Depends, FastAPI, Request
+from fastapi.responses import JSONResponse, Response
+from starlette.middleware.base import RequestResponseEndpoint
 from starlette.middleware.trustedhost import TrustedHostMiddleware
 
 from api.http import candidates, compliance, engagement, interactions, operations, pools, problems
+from api.http.parameters import only_known_parameters
 from api.node import Node
 
 VERSION = "0.1.0"
@@ -24,11 +28,12 @@ def create_app(node: Node) -> FastAPI:
     # A page in somebody's browser must not reach a node on loopback through a name of its own (DNS rebinding).
     app.add_middleware(TrustedHostMiddleware, allowed_hosts=_hosts(node.settings.host))
     problems.install(app)
+    app.middleware("http")(_refuse_other_sites)
     for part in (interactions, candidates, pools, engagement, compliance, operations):
-        app.include_router(part.router)
+        app.include_router(part.router, dependencies=[Depends(only_known_parameters)])
 
     @app.get("/healthz", tags=["operations"], summary="The process answers")
-    def healthz() -> dict[str, str]:
+    async def healthz() -> dict[str, str]:
         return {"status": "ok", "instance": node.instance}
 
     @app.get("/readyz", tags=["operations"], summary="The node can do its work")
@@ -39,6 +44,15 @@ def create_app(node: Node) -> FastAPI:
         )
 
     return app
+
+
+async def _refuse_other_sites(request: Request, go_on: RequestResponseEndpoint) -> Response:
+    """A page of another site, open in somebody's browser, may read nothing here and must not write either."""
+    origin = request.headers.get("origin")
+    foreign = origin is not None and urlsplit(origin).netloc != request.headers.get("host")
+    if request.method not in ("GET", "HEAD") and (foreign or request.headers.get("sec-fetch-site") == "cross-site"):
+        return problems.problem(403, "cross-site", "requests from another site's page are not taken")
+    return await go_on(request)
 
 
 def _hosts(listening_on: str) -> list[str]:

@@ -17,9 +17,25 @@ def _node(
     request: Request, min_seq: Annotated[int, Query(ge=0, description="wait until the views hold this event")] = 0
 ) -> Node:
     node: Node = request.app.state.node
-    if min_seq:
+    if min_seq > node.projector.checkpoint:
+        last = node.ledger.last_seq()
+        if min_seq > last:
+            raise ViewsBehind(f"the ledger stands at event {last}, {min_seq} was asked for")
         node.wait_for(min_seq)
     return node
+
+
+def only_known_parameters(request: Request) -> None:
+    """A misspelt `asof` must not get today's answer. Raises UnknownParameter."""
+    route = request.scope["route"]
+    operation = request.app.openapi()["paths"][route.path_format][request.method.lower()]
+    known = {p["name"] for p in operation.get("parameters", []) if p["in"] == "query"}
+    if unknown := sorted(request.query_params.keys() - known):
+        raise UnknownParameter(f"{unknown[0]}: no such parameter; known are {', '.join(sorted(known)) or 'none'}")
+
+
+class UnknownParameter(Exception):
+    """The query names a parameter that the route does not have."""
 
 
 NodeUpToDate = Annotated[Node, Depends(_node)]
@@ -27,6 +43,8 @@ NodeUpToDate = Annotated[Node, Depends(_node)]
 
 
 def _cursor(node: NodeUpToDate) -> Iterator[duckdb.DuckDBPyConnection]:
+    if node.projecting.failure is not None and node.projector.checkpoint < node.ledger.last_seq():
+        raise ViewsBehind("the views stand still behind the ledger; see /readyz")
     with node.projector.cursor() as cursor:
         yield cursor
 

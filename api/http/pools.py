@@ -1,6 +1,6 @@
 """Pools: who is in, who was in, by rule and by hand."""
 
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter
 from fastapi.responses import JSONResponse
@@ -30,7 +30,7 @@ class ByWhom(BaseModel):
 class NewPool(ByWhom):
     """A pool to be; without a rule it holds pinned candidates only."""
 
-    name: Name
+    name: Annotated[Name, Field(pattern=r"^[^/]*[^/.\s][^/]*$")]
     description: Text | None = None
     rule: Rule = EMPTY
 

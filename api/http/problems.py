@@ -9,8 +9,9 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 
+from api.http.parameters import UnknownParameter
 from api.node import ViewsBehind
-from api.sql import QueryRefused
+from api.sql import QueriesBusy, QueryRefused
 from domain import errors
 
 STATUS: dict[str, int] = {
@@ -64,6 +65,18 @@ def install(app: FastAPI) -> None:
     @app.exception_handler(QueryRefused)
     def _query(_request: Request, error: QueryRefused) -> JSONResponse:
         return problem(400, "query-refused", str(error))
+
+    @app.exception_handler(UnknownParameter)
+    def _parameter(_request: Request, error: UnknownParameter) -> JSONResponse:
+        return problem(422, "unknown-parameter", str(error))
+
+    @app.exception_handler(Exception)
+    def _fault(_request: Request, error: Exception) -> JSONResponse:
+        return problem(500, "fault", f"a fault in Rapport ({type(error).__name__}); the node's log has the rest")
+
+    @app.exception_handler(QueriesBusy)
+    def _busy(_request: Request, error: QueriesBusy) -> JSONResponse:
+        return problem(503, "queries-busy", str(error), {"Retry-After": "1"})
 
     @app.exception_handler(duckdb.Error)
     def _views(_request: Request, error: duckdb.Error) -> JSONResponse:

@@ -2,10 +2,10 @@
 
 import csv
 import re
-from collections.abc import Iterable, Iterator
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from datetime import datetime
-from itertools import chain
 from pathlib import PurePath
 from typing import Any
 
@@ -31,6 +31,12 @@ PEOPLE_COLUMNS = {
     "source": ("source",),
     "occurred_at": ("occurred_at", "sourced_at", "date_added"),
 }
+DEFAULT_SOURCE = "csv"
+"""Where people of a CSV came from when nobody says. Not the file's name: names of files name people, too."""
+
+MOST_LINES = 50
+"""A quoted cell that runs over more lines than this is a quote that somebody forgot."""
+
 _FIELD_OF = {name: field for field, names in PEOPLE_COLUMNS.items() for name in names}
 _IDENTIFIERS = ("email", "phone", "profile")
 _PROFILE = ("first_name", "last_name", "location", "headline", "employer", "role_family")
@@ -51,6 +57,10 @@ class Row:
     problem: str | None = None
 
 
+Records = Callable[[dict[str, str]], Iterable[dict[str, Any]]]
+"""The records that the filled cells of a row stand for, by column."""
+
+
 @dataclass
 class Table:
     """The rows of a CSV and the columns nobody knows."""
@@ -62,18 +72,19 @@ class Table:
 def open_table(first: bytes, rest: Iterable[bytes], name: str, source: str | None, written_at: datetime) -> Table:
     """The table that begins with the header line `first`.
 
-    Raises FileRefused when the header names neither people nor interactions.
+    Raises FileRefused when the header names neither people nor interactions, or one column twice.
     """
     header_text = first.decode("utf-8", "replace")
     delimiter = max(",;\t", key=header_text.count)
-    lines = (line.decode("utf-8", "surrogateescape") for line in chain([first], rest))
-    reader = csv.reader(lines, delimiter=delimiter)
-    try:
-        header = [_column(c) for c in next(reader)]
-    except csv.Error as error:
-        raise FileRefused(f"{name} is not CSV: {error}") from None
+    names = _cells(header_text, delimiter)
+    if names is None:
+        raise FileRefused(f"{name} is not CSV: its first line has an open quote")
+    header = [_column(c) for c in names]
+    lines = _Lines(rest, delimiter, len(header))
     if {"type", "occurred_at"} <= set(header):
-        return Table(_rows(reader, header, _interaction), [])
+        if twice := sorted({c for c in header if c and header.count(c) > 1}):
+            raise FileRefused(f"{name} has two columns named {twice[0]}")
+        return Table(_rows(lines, header, _interaction), [])
     fields = [_FIELD_OF.get(c) for c in header]
     if not {"email", "phone", "profile", "ref"} & set(fields):
         raise FileRefused(
@@ -81,33 +92,67 @@ def open_table(first: bytes, rest: Iterable[bytes], name: str, source: str | Non
             "people need a column such as email or unique_id"
         )
     stem = re.sub(r"[^\w.-]", "_", PurePath(name).stem) or "csv"
-    people = _People(stem, source or stem[:100], written_at)
+    people = _People(stem, source or DEFAULT_SOURCE, written_at)
     named = [f if f and f not in fields[:n] else "" for n, f in enumerate(fields)]
     ignored = [c for c, f in zip(header, named, strict=True) if not f and c]
-    return Table(_rows(reader, named, people.records), ignored)
+    return Table(_rows(lines, named, people.records), ignored)
+
+
+class _Lines:
+    """Rows as numbered texts with their cells. A quoted cell may run over a few lines; a quote that never closes
+    costs its own line and no other."""
+
+    def __init__(self, rest: Iterable[bytes], delimiter: str, width: int) -> None:
+        self._rest = iter(rest)
+        self._delimiter = delimiter
+        self._width = width
+        self._ahead: deque[str] = deque()
+        self._number = 1
+
+    def __iter__(self) -> Iterator[tuple[int, str, list[str] | None]]:
+        while (text := self._take()) is not None:
+            number, cells, joined = self._number, _cells(text, self._delimiter), [text]
+            while cells is None and len(joined) < MOST_LINES and (more := self._take()) is not None:
+                joined.append(more)
+                cells = _cells("".join(joined), self._delimiter)
+            if len(joined) > 1 and (cells is None or len(cells) != self._width):
+                self._ahead.extendleft(reversed(joined[1:]))
+                self._number = number
+                cells, joined = None, joined[:1]
+            yield number, "".join(joined).rstrip("\r\n"), cells
+
+    def _take(self) -> str | None:
+        text = self._ahead.popleft() if self._ahead else None
+        if text is None:
+            line = next(self._rest, None)
+            text = None if line is None else line.decode("utf-8", "surrogateescape")
+        self._number += text is not None
+        return text
+
+
+def _cells(text: str, delimiter: str) -> list[str] | None:
+    """The cells of one row; None when a quote is open or stands where none may."""
+    try:
+        rows = list(csv.reader([text], delimiter=delimiter, strict=True))
+    except csv.Error:
+        return None
+    return rows[0] if rows else []
 
 
 def _column(text: str) -> str:
     return re.sub(r"[\s-]+", "_", text.strip().lower()) if "." not in text else text.strip()
 
 
-def _rows(reader: Any, names: list[str], records: Any) -> Iterator[Row]:
-    while True:
-        before = reader.line_num
-        try:
-            cells = next(reader)
-        except StopIteration:
-            return
-        except csv.Error as error:
-            yield Row(before + 1, "", problem=f"not CSV: {error}")
-            continue
-        if not any(c.strip() for c in cells):
-            continue
-        raw = ",".join(cells).encode("utf-8", "surrogateescape").decode("utf-8", "replace")
-        yield _row(before + 1, raw, cells, names, records)
+def _rows(lines: _Lines, names: list[str], records: Records) -> Iterator[Row]:
+    for number, text, cells in lines:
+        raw = text.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
+        if cells is None:
+            yield Row(number, raw, problem="not CSV: a quote is not closed, or stands inside a cell")
+        elif any(c.strip() for c in cells):
+            yield _row(number, raw, cells, names, records)
 
 
-def _row(number: int, raw: str, cells: list[str], names: list[str], records: Any) -> Row:
+def _row(number: int, raw: str, cells: list[str], names: list[str], records: Records) -> Row:
     if any("\udc80" <= c <= "\udcff" for cell in cells for c in cell):
         return Row(number, raw, problem="not UTF-8")
     if len(cells) != len(names):
@@ -161,7 +206,7 @@ class _People:
             "source": cells.get("source", self.source),
             "actor": "system:import",
         }
-        identity = f"csv:{self.stem}:{content_id(cells).removeprefix('sha256:')[:32]}"
+        identity = f"csv:{content_id(cells).removeprefix('sha256:')[:32]}"
         yield base | {"id": identity, "type": "sourced", "data": data}
         for tag in _list(cells.get("tags", "")):
             yield base | {"id": f"{identity}:tag:{tag}", "type": "tagged", "data": {"tag": tag}}
