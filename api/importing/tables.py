@@ -115,11 +115,15 @@ class _Lines:
             while cells is None and len(joined) < MOST_LINES and (more := self._take()) is not None:
                 joined.append(more)
                 cells = _cells("".join(joined), self._delimiter)
-            if len(joined) > 1 and (cells is None or len(cells) != self._width):
+            if len(joined) > 1 and (cells is None or len(cells) != self._width or self._holds_rows(joined[1:])):
                 self._ahead.extendleft(reversed(joined[1:]))
                 self._number = number
                 cells, joined = None, joined[:1]
             yield number, "".join(joined).rstrip("\r\n"), cells
+
+    def _holds_rows(self, texts: list[str]) -> bool:
+        """Whether a line is a row by itself, and so no part of a cell that somebody meant."""
+        return any(len(_cells(text, self._delimiter) or ()) == self._width > 1 for text in texts)
 
     def _take(self) -> str | None:
         text = self._ahead.popleft() if self._ahead else None
@@ -192,6 +196,7 @@ class _People:
     written_at: datetime
 
     def records(self, cells: dict[str, str]) -> Iterator[dict[str, Any]]:
+        cells = {name: " ".join(text.split()) for name, text in cells.items()}
         candidate = {k: cells[k] for k in _IDENTIFIERS if k in cells}
         if "ref" in cells:
             candidate["ref"] = cells["ref"] if re.match(r"[^:\s]+:\S", cells["ref"]) else f"{self.stem}:{cells['ref']}"

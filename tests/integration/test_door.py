@@ -1,0 +1,90 @@
+"""At the door: what a person says against contact is neither lost nor got around, and other sites stay out."""
+
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import httpx
+import pytest
+
+from tests.integration.test_http import SELF, did, get, is_problem, post, record, running, somebody
+
+
+@pytest.fixture(scope="module")
+def http(tmp_path_factory: pytest.TempPathFactory) -> Iterator[httpx.Client]:
+    with running(tmp_path_factory.mktemp("door") / "data") as (_, client):
+        yield client
+
+
+def ahead(hours: float) -> str:
+    return (datetime.now(UTC) + timedelta(hours=hours)).isoformat()
+
+
+def contactable(http: httpx.Client, who: str, seq: int) -> bool:
+    route = f"/v1/compliance/candidates/{who}/contactability"
+    answer: bool = get(http, route, channel="email", min_seq=seq)["contactable"]
+    return answer
+
+
+def known(http: httpx.Client) -> str:
+    who = somebody()
+    record(http, did("sourced", who), did("basis_recorded", who, basis="legitimate_interest"))
+    return who
+
+
+@pytest.mark.parametrize("reused", ["emailed", "opted_out"])
+def test_an_opt_out_under_an_id_that_was_used_before_is_recorded(http: httpx.Client, reused: str) -> None:
+    """Adapters reuse message ids; an opt-out must not be taken for what had the id before."""
+    who = known(http)
+    record(http, did(reused, who, id="msg-1"), did("opted_in", who, "2026-04-01T00:00:00Z", actor=SELF))
+    seq = record(http, did("opted_out", who, "2026-04-02T00:00:00Z", id="msg-1"))
+    assert not contactable(http, who, seq)
+
+
+def test_an_opt_out_dated_ahead_holds_at_once(http: httpx.Client) -> None:
+    who = known(http)
+    seq = record(http, did("opted_out", who, ahead(2)))
+    assert not contactable(http, who, seq)
+    is_problem(post(http, did("emailed", who, ahead(0))), 409, "not-contactable")
+
+
+def test_an_email_dated_ahead_needs_standing_now_as_well(http: httpx.Client) -> None:
+    who = known(http)
+    record(http, did("opted_out", who), did("opted_in", who, ahead(3), actor=SELF))
+    is_problem(post(http, did("emailed", who, ahead(4))), 409, "not-contactable")
+
+
+def test_an_opt_out_for_a_purpose_written_otherwise_counts(http: httpx.Client) -> None:
+    who = known(http)
+    assert not contactable(http, who, record(http, did("opted_out", who, purpose=" Recruiting ")))
+
+
+@pytest.mark.parametrize(
+    "headers", [{"Origin": "https://evil.example"}, {"Sec-Fetch-Site": "cross-site"}, {"Origin": "null"}]
+)
+def test_a_page_of_another_site_cannot_write(http: httpx.Client, headers: dict[str, str]) -> None:
+    answer = http.post("/v1/interactions", json=did("sourced", somebody()), headers=headers)
+    is_problem(answer, 403, "cross-site")
+
+
+def test_a_misspelt_parameter_does_not_get_todays_answer(http: httpx.Client) -> None:
+    who = known(http)
+    route = f"/v1/compliance/candidates/{who}/contactability"
+    answer = http.get(route, params={"channel": "email", "asof": "2020-01-01T00:00:00Z"})
+    assert "as_of" in is_problem(answer, 422, "unknown-parameter")
+
+
+@pytest.mark.parametrize("campaign", ["ada@example.com", "cs(at)x.com", "call +49 30 123456"])
+def test_a_label_takes_no_address_and_no_phone_number(http: httpx.Client, campaign: str) -> None:
+    """Labels are stored in the clear, where no erasure reaches."""
+    is_problem(post(http, did("emailed", known(http), campaign=campaign), history=True), 422, "invalid-interaction")
+
+
+def test_files_are_for_their_owner_only_whatever_the_folders_mode(tmp_path: Path) -> None:
+    folder = tmp_path / "open"
+    folder.mkdir(mode=0o755)
+    with running(folder) as (_, http):
+        record(http, did("sourced", somebody()))
+    modes = {path.name: path.stat().st_mode & 0o077 for path in folder.rglob("*") if path.is_file()}
+    assert modes["views.duckdb"] == 0
+    assert [name for name, mode in modes.items() if mode & 0o007] == []
