@@ -34,6 +34,8 @@ from projections import MirrorOutdated, Projector, queries
 VIEWS_WAIT_S = 10.0
 """How long a command waits for the views to reach what it depends on."""
 
+SERVER_HINT = "if that lasts, look at the nats-server's log and disk; after a full disk it must be restarted"
+
 log = structlog.get_logger()
 
 
@@ -166,6 +168,8 @@ class Node:
         reasons = []
         if not self.connection.is_connected:
             reasons.append("no connection to NATS")
+        if self.ledger.failure is not None:
+            reasons.append(f"the ledger did not take the last append ({self.ledger.failure}); {SERVER_HINT}")
         if self.projecting.failure is not None:
             reasons.append(f"the views stand still: {str(self.projecting.failure).strip().partition(chr(10))[0]}")
         return reasons

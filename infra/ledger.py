@@ -8,7 +8,7 @@ from threading import Lock
 from typing import TypeVar
 
 import orjson
-from eventsourcing.persistence import DataError, IntegrityError, StoredEvent
+from eventsourcing.persistence import DataError, IntegrityError, OperationalError, StoredEvent
 from pydantic import ValidationError
 
 from domain import candidate, pool
@@ -44,6 +44,8 @@ class Ledger:
     def __init__(self, recorder: JetStreamApplicationRecorder, keyring: Keyring) -> None:
         self._recorder = recorder
         self._keyring = keyring
+        self.failure: OperationalError | None = None
+        """Why the last append was not taken; None when it was."""
         self._states: OrderedDict[str, Candidate] = OrderedDict()
         self._lock = Lock()
 
@@ -97,7 +99,12 @@ class Ledger:
             [codec.encode(a.name, a.base + n, event, keys[a.name]) for n, event in enumerate(a.events, start=1)]
             for a in appends
         ]
-        outcomes = list(self._recorder.insert_many(groups))
+        try:
+            outcomes = list(self._recorder.insert_many(groups))
+        except OperationalError as error:
+            self.failure = error
+            raise
+        self.failure = None
         for append, outcome in zip(appends, outcomes, strict=True):
             self._follow(append, outcome)
         return outcomes

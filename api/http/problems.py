@@ -10,7 +10,7 @@ from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 
 from api.http.parameters import UnknownParameter
-from api.node import ViewsBehind
+from api.node import SERVER_HINT, ViewsBehind
 from api.sql import QueriesBusy, QueryRefused
 from domain import errors
 
@@ -60,7 +60,7 @@ def install(app: FastAPI) -> None:
 
     @app.exception_handler(OperationalError)
     def _ledger(_request: Request, error: OperationalError) -> JSONResponse:
-        return problem(503, "ledger-unavailable", str(error), {"Retry-After": "1"})
+        return problem(503, "ledger-unavailable", f"{error}; {SERVER_HINT}", {"Retry-After": "1"})
 
     @app.exception_handler(QueryRefused)
     def _query(_request: Request, error: QueryRefused) -> JSONResponse:

@@ -253,7 +253,9 @@ class Connection:
             sink(Reply(body, header))
 
     async def _note_trouble(self, error: BaseException) -> None:
-        self._trouble = error
+        # A refused login is what went wrong, even when a broken socket is what was heard of it last.
+        if self._trouble is None or not _is_refusal(self._trouble):
+            self._trouble = error
 
     async def _on_disconnected(self) -> None:
         self._connected.clear()
@@ -271,7 +273,11 @@ class Connection:
 
     def _why_not(self, error: BaseException, timeout_s: float) -> str:
         cause = self._trouble or error
-        if isinstance(cause, nats.errors.AuthorizationError) or "authorization" in str(cause).lower():
+        if _is_refusal(cause):
             return f"the NATS server at {self._where()} refuses the login"
         reason = f" ({cause})" if str(cause) else ""
         return f"no NATS server answers at {self._where()} within {timeout_s:g} s{reason}"
+
+
+def _is_refusal(error: BaseException) -> bool:
+    return isinstance(error, nats.errors.AuthorizationError) or "authorization" in str(error).lower()
