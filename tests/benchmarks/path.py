@@ -12,6 +12,7 @@ from typing import Any
 from api.generator import generate
 from api.node import Node
 from domain.interaction import Interaction, parse
+from infra import logging
 from infra.duckdb import open_database
 from infra.recording import Accepted
 from infra.settings import Settings
@@ -22,6 +23,7 @@ CHUNK = 500
 
 def measure(candidates: int = 5_000, singles: int = 1_000) -> dict[str, float]:
     """Figures by name: `_per_s` are rates, `_ms` are times."""
+    logging.configure("error")
     with TemporaryDirectory(prefix="rapport-bench-") as folder:
         settings = Settings(data=Path(folder) / "data", nats_url=None)
         with Node(settings) as node:
