@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import orjson
 
@@ -73,7 +74,7 @@ def run_demo(candidates: int, seed: int) -> None:
     output.table("Time each step took", ["step", "seconds"], ([name, f"{seconds:.2f}"] for name, seconds in times))
     output.out.print(
         "Where to go next:\n"
-        "  make up                                   serve the API on http://127.0.0.1:8642/docs\n"
+        "  make up                                   serve the API on http://127.0.0.1:8642\n"
         "  .venv/bin/rapport import people.csv       your own people\n"
         '  .venv/bin/rapport query "show tables"     what there is to ask in SQL\n'
         "  README.md                                 the five examples"
@@ -85,6 +86,9 @@ def _show_pools(client: Client) -> None:
     for pool in POOLS:
         client.send("POST", "/v1/pools", json=pool | {"occurred_at": since})
     pools.show_pools(client.get("/v1/pools"))
+    first = POOLS[0]["name"]
+    halfway = LAST_MOMENT - timedelta(days=DAYS / 2)
+    pools.show_members(first, client.get(f"/v1/pools/{quote(first)}/members", as_of=halfway), most=5)
 
 
 def _show_standing(client: Client) -> None:

@@ -37,7 +37,7 @@ def up(
     with contextlib.closing(listener), Node(settings) as node:
         url = address(listener)
         withdraw = node.announce(url)
-        output.say(f"Rapport serves {settings.data} at {url} (API: {url}/docs); Ctrl-C stops it")
+        output.say(f"Rapport serves {settings.data} at {url} (API: {url}/openapi.json); Ctrl-C stops it")
         try:
             _serve(node, listener)
         finally:

@@ -78,13 +78,18 @@ def members(context: typer.Context, pool: Pool, as_of: AsOf = None, json: JSON =
         found = client.get(f"/v1/pools/{quote(pool, safe='')}/members", as_of=as_of)
     if json:
         output.as_json(found)
-        return
+    else:
+        show_members(pool, found)
+
+
+def show_members(pool: str, found: dict[str, Any], most: int | None = None) -> None:
+    """The members as a table, the first `most` of them."""
     output.table(
         f"{pool}: {found['count']:,} members as of {output.moment(found['as_of'])} (UTC)",
         ["candidate", "name", "headline", "location", "joined"],
         (
             [output.short(m["canonical_id"]), output.name(m), m.get("headline"), m.get("location"), m["joined_at"]]
-            for m in found["members"]
+            for m in found["members"][:most]
         ),
     )
 

@@ -20,7 +20,7 @@ def create_app(node: Node) -> FastAPI:
         title="Rapport",
         version=VERSION,
         summary="Candidate relationships as an immutable ledger, live views and a consent trail",
-        docs_url="/docs",
+        docs_url=None,  # the page would load its script from a host of others, into the origin that holds the data
         redoc_url=None,
         redirect_slashes=False,
     )

@@ -557,7 +557,7 @@ def test_the_openapi_document_is_valid_json_and_every_route_has_a_summary_of_its
     ids = [o["operationId"] for o in operations]
     assert len(set(ids)) == len(ids)
     assert {"/v1/interactions", "/v1/candidates/{ref}", "/healthz", "/readyz"} <= set(document["paths"])
-    assert http.get("/docs").status_code == 200
+    assert http.get("/docs").status_code == 404, "a page with a script of somebody else's host"
 
 
 @pytest.mark.parametrize("path", ["/", "/v1", "/v1/nothing", "/v1/candidates", "/admin", "/v2/status"])
