@@ -117,7 +117,7 @@ def event_of(interaction: Interaction, *, identifiers: tuple[str, ...] = (), int
 def _sentence(error: ValidationError, prefix: str = "") -> str:
     """The first problem, by field name; values stay out because they may be personal."""
     first = error.errors(include_url=False, include_input=False, include_context=False)[0]
-    place = ".".join(str(part) for part in first["loc"]) or "record"
+    place = ".".join(_readable(str(part)) for part in first["loc"]) or "record"
     message = {
         "missing": "is missing",
         "extra_forbidden": "is not a field of this type",
@@ -125,3 +125,8 @@ def _sentence(error: ValidationError, prefix: str = "") -> str:
     }.get(first["type"], first["msg"].removeprefix("Value error, "))
     top_level = place.split(".")[0] in Interaction.model_fields
     return f"{place if top_level else prefix + place}: {message}"
+
+
+def _readable(name: str) -> str:
+    """A field's name as it may stand in a sentence, whatever the caller called it."""
+    return "".join(c if c.isprintable() else "?" for c in name[:60])

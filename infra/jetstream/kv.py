@@ -18,6 +18,7 @@ from infra.jetstream.replies import ApiError, ConnectionLost
 from infra.jetstream.stream import (
     StoredMessage,
     Stream,
+    durable_settings,
     ensure,
     erase_messages,
     erase_subject,
@@ -181,21 +182,9 @@ def _checked(value: bytes) -> bytes:
 
 
 def _settings(stream: Stream) -> dict[str, Any]:
-    return {
-        "name": stream.name,
-        "subjects": [f"{stream.prefix}.>"],
-        "storage": "file",
-        "num_replicas": stream.replicas,
-        "retention": "limits",
-        "discard": "new",
-        "max_age": 0,
-        "max_bytes": -1,
-        "max_msgs": -1,
-        "max_msgs_per_subject": 64,  # what makes it a bucket for other clients; ours never gets that far
-        "max_msg_size": -1,
-        "allow_direct": True,
-        "allow_atomic": True,
-        "allow_rollup_hdrs": True,
-        "deny_delete": False,
-        "deny_purge": False,
-    }
+    return durable_settings(
+        stream,
+        max_msgs_per_subject=64,  # what makes it a bucket for other clients; ours never gets that far
+        allow_rollup_hdrs=True,
+        deny_purge=False,
+    )

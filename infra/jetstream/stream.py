@@ -61,8 +61,8 @@ def declare_stream(
     return stream
 
 
-def ledger_settings(stream: Stream) -> dict[str, Any]:
-    """What makes a stream a ledger: everything stays, nothing is rewritten, batches are atomic."""
+def durable_settings(stream: Stream, **own: Any) -> dict[str, Any]:
+    """A stream on disk from which nothing goes by itself, and its `own` settings."""
     return {
         "name": stream.name,
         "subjects": [f"{stream.prefix}.>"],
@@ -73,15 +73,22 @@ def ledger_settings(stream: Stream) -> dict[str, Any]:
         "max_age": 0,
         "max_bytes": -1,
         "max_msgs": -1,
-        "max_msgs_per_subject": -1,
         "max_msg_size": -1,
-        "duplicate_window": 120_000_000_000,
         "allow_direct": True,
         "allow_atomic": True,
-        "allow_rollup_hdrs": False,
         "deny_delete": False,  # erasure overwrites single messages
-        "deny_purge": True,
-    }
+    } | own
+
+
+def ledger_settings(stream: Stream) -> dict[str, Any]:
+    """What makes a stream a ledger: everything stays, nothing is rewritten, batches are atomic."""
+    return durable_settings(
+        stream,
+        max_msgs_per_subject=-1,
+        duplicate_window=120_000_000_000,
+        allow_rollup_hdrs=False,
+        deny_purge=True,
+    )
 
 
 async def ensure(connection: Connection, stream: Stream, settings: dict[str, Any]) -> None:

@@ -64,7 +64,7 @@ def test_everything_the_project_needs_is_locked() -> None:
 
 def test_no_file_names_a_package_registry_or_a_private_address() -> None:
     """A checkout installs from whatever registry its user has set up."""
-    hosts = ["files" + r"\.pythonhosted\.org", "pypi" + r"\.org", "artifact" + "ory", "nexus" + r"\."]
+    hosts = ["files" + r"\.python" + r"hosted\.org", "py" + r"pi\.org", "artifact" + "ory", "nexus" + r"\."]
     ways = [r"/simp" + r"le\b", "index" + "-url", r"https?://[\w.-]+\.(?:internal|corp|lan|local)\b"]
     patterns = "|".join([*hosts, *ways])
     for path in tracked():

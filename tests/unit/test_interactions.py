@@ -42,6 +42,7 @@ def test_a_good_record_becomes_an_event_in_utc() -> None:
         ({"candidate": {"twitter": "x"}}, "candidate.twitter: is not a field"),
         ({"candidate": {"ref": "123"}}, "candidate.ref: "),
         ({"colour": "red"}, "colour"),
+        ({"candidate": {"\n": None}}, "candidate.?: is not a field"),
         ({"source": "ada@example.com"}, "source: is stored unencrypted"),
         ({"channel": "pigeon"}, "channel: "),
     ],

@@ -54,14 +54,6 @@ def projector(path: Path) -> Iterator[Projector]:
     connection.close()
 
 
-@pytest.fixture(scope="module")
-def database(tmp_path_factory: pytest.TempPathFactory) -> Iterator[DuckDBPyConnection]:
-    connection = open_database(tmp_path_factory.mktemp("projector") / "rapport.duckdb")
-    Projector(connection)
-    yield connection
-    connection.close()
-
-
 def test_a_batch_is_mirrored_and_seen_in_every_view(projector: Projector) -> None:
     history = recorded(PEOPLE)
     assert projector.apply(table(history)) == projector.checkpoint == len(history)

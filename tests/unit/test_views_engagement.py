@@ -1,6 +1,5 @@
 """Engagement: what counts, and the score as of any time, against a plain model in Python."""
 
-from collections.abc import Iterator
 from datetime import datetime, timedelta
 from math import exp
 
@@ -14,8 +13,7 @@ from domain.candidate import CandidateEvent, statement
 from domain.consent import STATEMENT_TYPES, standing
 from domain.identity import Forest
 from domain.policy import ENGAGEMENT_MODEL, MACHINE_OPEN_WITHIN_S, OPEN_TRACKING, Channel
-from infra.duckdb import open_database
-from projections import Projector, queries
+from projections import queries
 from tests.unit.histories import (
     EPOCH,
     RECORDED_AT,
@@ -31,15 +29,6 @@ from tests.unit.histories import (
     tracking,
 )
 from tests.unit.test_views_identity import forest
-
-
-@pytest.fixture(scope="module")
-def database(tmp_path_factory: pytest.TempPathFactory) -> Iterator[DuckDBPyConnection]:
-    connection = open_database(tmp_path_factory.mktemp("views") / "rapport.duckdb")
-    Projector(connection)
-    yield connection
-    connection.close()
-
 
 MODEL = ENGAGEMENT_MODEL
 

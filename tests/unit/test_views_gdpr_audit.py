@@ -1,10 +1,8 @@
 """Standing in SQL equals `domain.consent.standing`."""
 
-from collections.abc import Iterator
 from datetime import datetime, timedelta
 from typing import Any
 
-import pytest
 from duckdb import DuckDBPyConnection
 from hypothesis import given
 from hypothesis import strategies as st
@@ -12,8 +10,7 @@ from hypothesis import strategies as st
 from domain.candidate import CandidateEvent, ConsentGiven, OptedOut, statement
 from domain.consent import STATEMENT_TYPES, Standing, Statement, standing
 from domain.identity import Forest
-from infra.duckdb import open_database
-from projections import Projector, queries
+from projections import queries
 from tests.unit.histories import (
     CHANNELS,
     EPOCH,
@@ -30,15 +27,6 @@ from tests.unit.histories import (
     table,
 )
 from tests.unit.test_views_identity import forest
-
-
-@pytest.fixture(scope="module")
-def database(tmp_path_factory: pytest.TempPathFactory) -> Iterator[DuckDBPyConnection]:
-    connection = open_database(tmp_path_factory.mktemp("views") / "rapport.duckdb")
-    Projector(connection)
-    yield connection
-    connection.close()
-
 
 QUESTIONS = [(channel, purpose) for channel in (*CHANNELS, UNHEARD[0]) for purpose in (*PURPOSES, UNHEARD[1])]
 

@@ -1,23 +1,11 @@
 """Identity in SQL equals `domain.identity.Forest`."""
 
-from collections.abc import Iterator
-
-import pytest
 from duckdb import DuckDBPyConnection
 from hypothesis import given
 
 from domain.identity import Edge, Forest
-from infra.duckdb import open_database
-from projections import Projector, queries
+from projections import queries
 from tests.unit.histories import Recorded, examples, fresh, histories, merges, table, tags
-
-
-@pytest.fixture(scope="module")
-def database(tmp_path_factory: pytest.TempPathFactory) -> Iterator[DuckDBPyConnection]:
-    connection = open_database(tmp_path_factory.mktemp("views") / "rapport.duckdb")
-    Projector(connection)
-    yield connection
-    connection.close()
 
 
 def forest(history: list[Recorded]) -> Forest:

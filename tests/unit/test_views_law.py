@@ -1,25 +1,11 @@
 """The law of every view: kept up batch by batch, it equals the same SELECT run over everything."""
 
-from collections.abc import Iterator
-from pathlib import Path
-
-import pytest
 from duckdb import DuckDBPyConnection
 from hypothesis import given
 from hypothesis import strategies as st
 
-from infra.duckdb import open_database
-from projections import Projector, rebuild
+from projections import rebuild
 from tests.unit.histories import Recorded, anything, contents, cuts, examples, fresh, histories, merges, table
-
-
-@pytest.fixture(scope="module")
-def database(tmp_path_factory: pytest.TempPathFactory) -> Iterator[DuckDBPyConnection]:
-    path: Path = tmp_path_factory.mktemp("law") / "rapport.duckdb"
-    connection = open_database(path)
-    Projector(connection)
-    yield connection
-    connection.close()
 
 
 @examples(8)

@@ -1,9 +1,7 @@
 """Who is in a pool at any time, against a plain model in Python."""
 
-from collections.abc import Iterator
 from datetime import datetime, timedelta
 
-import pytest
 from duckdb import DuckDBPyConnection
 from hypothesis import given
 from hypothesis import strategies as st
@@ -15,8 +13,7 @@ from domain.consent import STATEMENT_TYPES, standing
 from domain.event import Event
 from domain.identity import Forest
 from domain.rule import Predicate, Rule
-from infra.duckdb import open_database
-from projections import Projector, queries
+from projections import queries
 from tests.unit.histories import (
     EPOCH,
     POOLS,
@@ -34,14 +31,6 @@ from tests.unit.histories import (
     tags,
 )
 from tests.unit.test_views_identity import forest
-
-
-@pytest.fixture(scope="module")
-def database(tmp_path_factory: pytest.TempPathFactory) -> Iterator[DuckDBPyConnection]:
-    connection = open_database(tmp_path_factory.mktemp("views") / "rapport.duckdb")
-    Projector(connection)
-    yield connection
-    connection.close()
 
 
 def plain(text: str) -> str:

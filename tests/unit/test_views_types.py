@@ -1,6 +1,5 @@
 """Every type of event, alone in its batch, moves every view that it can move: none declares too few types."""
 
-from collections.abc import Iterator
 from datetime import timedelta
 
 import pytest
@@ -10,8 +9,7 @@ from domain import candidate as c
 from domain import pool as p
 from domain.event import Event
 from domain.rule import Rule
-from infra.duckdb import open_database
-from projections import Projector, rebuild
+from projections import rebuild
 from tests.unit.histories import EPOCH, contents, fresh, recorded, table
 
 A, B, POOL = "a" * 32, "b" * 32, "1" * 32
@@ -69,14 +67,6 @@ ALONE: dict[str, list[tuple[str, Event]]] = {
     "late, before the person was known": [(A, on(0.5, c.NoticeGiven, article="14"))],
     "first of a new person": [("d" * 32, on(9, c.NoticeGiven, article="14"))],
 }
-
-
-@pytest.fixture(scope="module")
-def database(tmp_path_factory: pytest.TempPathFactory) -> Iterator[DuckDBPyConnection]:
-    connection = open_database(tmp_path_factory.mktemp("types") / "rapport.duckdb")
-    Projector(connection)
-    yield connection
-    connection.close()
 
 
 def test_there_is_a_case_for_every_type_of_event() -> None:
