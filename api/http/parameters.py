@@ -31,7 +31,8 @@ def only_known_parameters(request: Request) -> None:
     operation = request.app.openapi()["paths"][route.path_format][request.method.lower()]
     known = {p["name"] for p in operation.get("parameters", []) if p["in"] == "query"}
     if unknown := sorted(request.query_params.keys() - known):
-        raise UnknownParameter(f"{unknown[0][:60]!r}: no such parameter; known are {', '.join(sorted(known)) or 'none'}")
+        names = ", ".join(sorted(known)) or "none"
+        raise UnknownParameter(f"{unknown[0][:60]!r}: no such parameter; known are {names}")
 
 
 class UnknownParameter(Exception):
