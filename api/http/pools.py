@@ -4,7 +4,7 @@ from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter
 from fastapi.responses import JSONResponse
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from api.http.parameters import AsOf, Cursor, NodeUpToDate
 from api.node import Node
@@ -16,6 +16,13 @@ from domain.rule import EMPTY, Rule
 from projections import queries
 
 router = APIRouter(tags=["pools"])
+
+
+def _in_a_path(name: str) -> str:
+    """A second `pattern` would take the place of the one that a `Name` has."""
+    if "/" in name or not name.strip(". "):
+        raise ValueError("a pool is named in paths; leave out '/', and do not name it with dots alone")
+    return name
 
 
 class ByWhom(BaseModel):
@@ -30,7 +37,7 @@ class ByWhom(BaseModel):
 class NewPool(ByWhom):
     """A pool to be; without a rule it holds pinned candidates only."""
 
-    name: Annotated[Name, Field(pattern=r"^[^/]*[^/.\s][^/]*$")]
+    name: Annotated[Name, AfterValidator(_in_a_path)]
     description: Text | None = None
     rule: Rule = EMPTY
 
