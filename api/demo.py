@@ -55,7 +55,7 @@ def run_demo(candidates: int, seed: int) -> None:
         with step(f"generate {candidates:,} candidates' history"), file.open("wb") as target:
             target.writelines(orjson.dumps(record) + b"\n" for record in generate(candidates, seed))
         with step("start the node"):
-            connection = connect(Settings(data=Path(folder) / "data", nats_url=None))
+            connection = connect(Settings.embedded(Path(folder) / "data"))
             client = connection.__enter__()
         try:
             with step("import it: decide, encrypt, append, project"):

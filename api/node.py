@@ -2,7 +2,7 @@
 
 import json
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import ExitStack
 from datetime import datetime
 from pathlib import Path
@@ -13,23 +13,30 @@ from uuid import uuid4
 import duckdb
 import structlog
 
+from consumers.loss import contradiction, secrets_lost
 from consumers.projecting import Projecting
-from domain.candidate import CandidateEvent
+from domain import candidate
+from domain.candidate import Candidate, CandidateEvent
 from domain.consent import Standing, standing
+from domain.errors import UnreadableCandidate
 from domain.event import Recorded
 from domain.identity import Forest
 from domain.policy import Channel
+from infra import codec
 from infra.crypto.claims import Claims
-from infra.crypto.keyring import PEPPER, Keyring
+from infra.crypto.keyring import GIVEN_UP, PEPPER, Keyring
 from infra.crypto.master import key_id_of, local_master_key
 from infra.duckdb import DatabaseUnreadable, open_database
 from infra.jetstream import Bucket, Connection, JetStreamApplicationRecorder, LedgerReader, declare_stream, describe
+from infra.jetstream.access import access
+from infra.jetstream.durability import Durability
 from infra.ledger import Ledger
 from infra.nats_server import EmbeddedServer
 from infra.pools import Pools
 from infra.recording import Recording
 from infra.settings import Settings
-from projections import MirrorOutdated, Projector, queries
+from infra.snapshots import Snapshots
+from projections import MirrorOutdated, Projector, mirrored, queries
 
 VIEWS_WAIT_S = 10.0
 """How long a command waits for the views to reach what it depends on."""
@@ -48,7 +55,7 @@ class ViewsBehind(Exception):
 
 
 class LedgerLost(NodeError):
-    """The views have seen more of the ledger than the ledger holds."""
+    """Of what the views saw in the ledger, or of the keys to it, something is not there any more."""
 
 
 class Node:
@@ -77,29 +84,35 @@ class Node:
         settings = self.settings
         os.umask(0o077)  # everything a node writes is for its owner only, whatever the folder's mode
         prepare_folder(settings.data)
-        if settings.nats_url is None:
+        servers, system = settings.nats_access(), settings.nats_system_access()
+        if servers is None:
             self.server = EmbeddedServer(settings.data / "nats", port=settings.nats_port)
-            url = self._stack.enter_context(self.server).url
-        else:
-            url = settings.nats_url
-        connection = Connection(url)
+            self._stack.enter_context(self.server)
+            servers, system = access(self.server.url), access(self.server.system_url)
+        connection = Connection(servers)
         self._stack.callback(connection.close)
         self.connection = connection
+        self.durability = Durability(system, required=self.server is not None or settings.nats_sync == "asserted")
+        self._stack.callback(self.durability.stop)
+        self.durability.start(lambda trouble: log.error("durability not asserted", trouble=trouble))
         self.stream = stream = declare_stream(connection, replicas=settings.replicas)
+        self.projector = self._open_views()
+        self._check_history()
         keys = Bucket(connection, "keys", replicas=settings.replicas)
-        pepper = keys.get(PEPPER)
-        needed = key_id_of(pepper) if pepper is not None else None
-        master = local_master_key(_secret(settings), settings.master_key_file, needed)
+        own = keys.get_many([PEPPER, GIVEN_UP])
+        self._check_keys(own)
+        needed = key_id_of(own[PEPPER]) if PEPPER in own else None
+        master = local_master_key(secret_of(settings), settings.master_key_file, needed)
         self.master_key_id = master.key_id
         self.keyring = Keyring(keys, master)
         self.recorder = JetStreamApplicationRecorder(connection, stream)
-        self.ledger = Ledger(self.recorder, self.keyring)
+        snapshots = Snapshots(connection, stream, self.keyring)
+        self._stack.callback(snapshots.close)
+        self.ledger = Ledger(self.recorder, self.keyring, snapshots)
         claims = Claims(Bucket(connection, "claims", replicas=settings.replicas), self.keyring.pepper())
         self.recording = Recording(self.ledger, claims, self.forest_of)
         self._stack.callback(self.recording.close)
         self.pools = Pools(self.ledger, claims)
-        self.projector = self._open_views()
-        self._check_history()
         self.projecting = Projecting(
             LedgerReader(connection, stream), self.projector, self.keyring, settings.batch_events
         )
@@ -125,12 +138,15 @@ class Node:
 
     def _check_history(self) -> None:
         """Refuses to go on where views and ledger contradict each other."""
-        checkpoint, last = self.projector.checkpoint, self.ledger.last_seq()
-        if checkpoint > last:
-            raise LedgerLost(
-                f"{self.settings.database} has seen event {checkpoint:,}, but the ledger ends at {last:,}: "
-                "events were lost, or this is another ledger; restore it, or move the views file away to build new ones"
-            )
+        with self.projector.cursor() as cursor:
+            if trouble := contradiction(self.connection, self.stream, cursor):
+                raise LedgerLost(trouble)
+
+    def _check_keys(self, own: dict[str, bytes]) -> None:
+        """Refuses to make up keys and claims in place of those that the ledger's events were recorded with."""
+        with self.projector.cursor() as cursor:
+            if trouble := secrets_lost(self.connection, self.stream, cursor, own):
+                raise LedgerLost(trouble)
 
     def wait_for(self, seq: int, timeout_s: float = VIEWS_WAIT_S) -> None:
         """Returns when the views hold everything up to `seq`.
@@ -144,30 +160,58 @@ class Node:
             )
 
     def forest_of(self, candidate_id: str) -> Forest:
-        """The merges around a candidate, with everything the ledger holds by now. Raises ViewsBehind."""
+        """The merges around a candidate, with everything the ledger holds by now.
+
+        Raises ViewsBehind, or UnreadableCandidate when the ledger hands out less of them than the views saw.
+        """
         self.wait_for(self.ledger.last_seq())
         with self.projector.cursor() as cursor:
-            return queries.forest(cursor, candidate_id)
+            forest = queries.forest(cursor, candidate_id)
+        self._fresh(forest.members(candidate_id))
+        return forest
 
     def histories(self, candidate_id: str) -> list[list[Recorded[CandidateEvent]]]:
         """The history, from the ledger, of every record that is or ever was one person with `candidate_id`."""
         self.wait_for(self.ledger.last_seq())
         with self.projector.cursor() as cursor:
             records = queries.ever_merged(cursor, candidate_id)
-        return self.ledger.histories(records)
+        histories = self.ledger.histories(records)
+        self._require_whole({id_: len(history) for id_, history in zip(records, histories, strict=True)})
+        return histories
 
     def standing(self, candidate_id: str, channel: Channel, purpose: str, as_of: datetime) -> Standing:
         """May the person be contacted, from the ledger."""
         forest = self.forest_of(candidate_id)
-        states = self.ledger.candidates(forest.members(candidate_id), fresh=True)
-        statements = [s for state in states.values() for s in state.statements]
+        states = self._fresh(forest.members(candidate_id))
+        statements = [s for state in states for s in state.statements]
         return standing(statements, channel, purpose, as_of, forest.joined)
+
+    def _fresh(self, candidate_ids: Iterable[str]) -> list[Candidate]:
+        """States that hold all that was recorded. Raises UnreadableCandidate where there is none."""
+        states = self.ledger.candidates(candidate_ids, fresh=True)
+        for state in states.values():
+            if state.unreadable is not None:
+                raise UnreadableCandidate(state.unreadable)
+        self._require_whole({id_: state.version for id_, state in states.items()})
+        return list(states.values())
+
+    def _require_whole(self, versions: Mapping[str, int]) -> None:
+        """Raises UnreadableCandidate where the ledger hands out less than the views saw: of its losses it is silent."""
+        with self.projector.cursor() as cursor:
+            seen = mirrored.heads(cursor, [codec.aggregate_id(candidate.KIND, id_) for id_ in versions])
+        for id_, version in versions.items():
+            if version < seen.get(codec.aggregate_id(candidate.KIND, id_), 0):
+                raise UnreadableCandidate(
+                    "the ledger does not hand out every event of this candidate; `rapport verify` names what is lost"
+                )
 
     def unready(self) -> list[str]:
         """Why the node cannot do its work; empty when it can."""
         reasons = []
         if not self.connection.is_connected:
             reasons.append("no connection to NATS")
+        if self.durability.failure is not None:
+            reasons.append(self.durability.failure)
         if self.ledger.failure is not None:
             reasons.append(f"the ledger did not take the last append ({self.ledger.failure}); {SERVER_HINT}")
         if self.projecting.failure is not None:
@@ -177,14 +221,13 @@ class Node:
     def status(self) -> dict[str, Any]:
         """What `rapport status` shows."""
         ledger = describe(self.connection, self.stream)
-        embedded = self.settings.nats_url is None
         with self.projector.cursor() as cursor:
             views = queries.status(cursor)
         return {
             "ready": not self.unready(),
             "reasons": self.unready(),
             "data": str(self.settings.data),
-            "ledger": {**ledger._asdict(), "sync": "always" if embedded else "as the cluster is configured"},
+            "ledger": {**ledger._asdict(), "sync": self.durability.describe()},
             "views": views | {"lag_events": max(0, ledger.last_seq - views["checkpoint"])},
             "master_key_id": self.master_key_id,
         }
@@ -206,5 +249,6 @@ def prepare_folder(data: Path) -> None:
         ) from None
 
 
-def _secret(settings: Settings) -> str | None:
+def secret_of(settings: Settings) -> str | None:
+    """The master key as it was set, if it was."""
     return settings.master_key.get_secret_value() if settings.master_key else None

@@ -11,13 +11,15 @@ import pyarrow as pa
 import structlog
 from eventsourcing.persistence import OperationalError
 
+from consumers.loss import shown
 from domain.upcasters import UnknownEventError
 from infra import codec
 from infra.crypto.keyring import Keyring
 from infra.crypto.sealing import SealBrokenError
 from infra.jetstream import Follower, LedgerReader, RawMessage
-from projections import Projector
+from projections import Projector, mirrored
 from projections.mirror import BATCH_SCHEMA
+from projections.mirrored import Gap
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 RETRY_AFTER_S = 1.0
@@ -25,8 +27,14 @@ RETRY_AFTER_S = 1.0
 log = structlog.get_logger()
 
 
+class HistoryHole(Exception):
+    """The ledger passed over a seq of which it is not known that nothing is there."""
+
+
 def table_of(messages: Sequence[RawMessage], keyring: Keyring) -> pa.Table:
-    """The messages as the projector takes them. What cannot be used carries its `problem` and stays in."""
+    """The messages as the projector takes them: fields as the newest version of each type has them, `v` and `body` as
+    stored. What cannot be used carries its `problem` and stays in.
+    """
     documents = [_document(m.body) for m in messages]
     keys = keyring.existing({d["id"] for d in documents if isinstance(d.get("id"), str)})
     return pa.Table.from_pylist(
@@ -56,17 +64,20 @@ def _row(message: RawMessage, document: dict[str, Any], keys: dict[str, bytes]) 
         "public": "{}",
         "body": message.body,
     }
+    place = message.subject.split(".")[-3:]
+    if place != [kind, id_[:2], id_]:
+        # What it claims to be must not keep the aggregate waiting that it names.
+        row |= {"kind": place[0], "id": place[-1]}
+        return row | {"problem": "UnknownEventError: it is not an event of the aggregate under whose subject it stands"}
     try:
-        cls = codec.event_class(kind, row["type"])
-        opened = codec.open_state(name, row["version"], row["type"], document.get("state", {}), keys.get(name))
-        if opened.v > cls.v:
-            raise UnknownEventError(f"schema version {opened.v} is newer than this Rapport knows")
+        state = document.get("state", {})
+        opened = codec.open_newest(name, row["version"], row["type"], state, keys.get(name))
         row["v"] = opened.v
         row["occurred_at"] = datetime.fromisoformat(opened.clear.pop("occurred_at"))
     except (UnknownEventError, SealBrokenError, KeyError, TypeError, ValueError) as error:
         return row | {"problem": f"{type(error).__name__}: {error}"}
     row["public"] = orjson.dumps(opened.clear).decode()
-    row["personal"] = opened.personal.decode() if opened.personal is not None else None
+    row["personal"] = orjson.dumps(opened.personal).decode() if opened.personal is not None else None
     return row
 
 
@@ -110,16 +121,41 @@ class Projecting:
                         if self._stopping.is_set():
                             return
                         if batch:
-                            self._projector.apply(table_of(batch, self._keyring))
+                            self._apply(batch)
                             self.failure = None
             except OperationalError as error:
                 log.warning("ledger out of reach, trying again", error=type(error).__name__)
                 self._stopping.wait(RETRY_AFTER_S)
-            except duckdb.Error as error:
+            except (duckdb.Error, HistoryHole) as error:
                 # A full disk, as a rule: nothing of the batch was kept, and it is tried until there is room.
                 self.failure = error
                 log.error("views stand still, trying again", error=type(error).__name__, reason=_first_line(error))
                 self._stopping.wait(RETRY_AFTER_S)
+
+    def _apply(self, batch: Sequence[RawMessage]) -> None:
+        """Up to where the ledger passes over a seq: what a server cannot read, it leaves out. Raises HistoryHole."""
+        usable, hole = self._up_to_hole(batch)
+        if usable:
+            self._projector.apply(table_of(usable, self._keyring))
+        if hole is not None:
+            raise HistoryHole(
+                f"the ledger does not hand out what it took ({shown([hole])}); see `rapport verify` before anything is "
+                "restarted"
+            )
+
+    def _up_to_hole(self, batch: Sequence[RawMessage]) -> tuple[Sequence[RawMessage], Gap | None]:
+        """What follows without a hole that is not known, and the hole."""
+        position = self._projector.checkpoint
+        if batch[-1].seq - position == len(batch):
+            return batch, None
+        with self._projector.cursor() as cursor:
+            known = mirrored.known_gaps(cursor)
+        for count, message in enumerate(batch):
+            passed = [(position + 1, message.seq - 1)] if message.seq > position + 1 else []
+            if holes := mirrored.unknown_gaps(passed, known):
+                return batch[:count], holes[0]
+            position = max(position, message.seq)
+        return batch, None
 
 
 def _first_line(error: Exception) -> str:

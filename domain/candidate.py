@@ -4,7 +4,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import Field, TypeAdapter
 
 from domain import errors
 from domain.consent import STATEMENT_TYPES, TAKEN_BACK, Standing, Statement, effective_at
@@ -217,16 +217,27 @@ InteractionKey = tuple[str, str, datetime | None]
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
-    """What decisions rest on. Version 0: nothing is known of this id. `unreadable` says why nothing can be."""
+    """What decisions rest on. Version 0: nothing is known of this id. `unreadable` says why nothing can be.
+
+    `seq` is where the ledger holds the event of this version.
+    """
 
     id: str
     version: int = 0
+    seq: int = 0
     interactions: frozenset[InteractionKey] = frozenset()
     identifiers: frozenset[str] = frozenset()
     statements: tuple[Statement, ...] = ()
     merged_into: str | None = None
     merged_seq: int | None = None
     unreadable: str | None = None
+
+
+STATE_VERSION = 1
+"""To be raised when `evolve` makes another state of the same events: states kept by older code are then not used."""
+
+STATE = TypeAdapter(Candidate)
+"""A state to JSON and back; what comes back equals what went in."""
 
 
 def interaction_key(event: CandidateEvent) -> InteractionKey | None:
@@ -239,7 +250,7 @@ def interaction_key(event: CandidateEvent) -> InteractionKey | None:
 
 def evolve(state: Candidate, event: CandidateEvent, version: int, seq: int, recorded_at: datetime) -> Candidate:
     """The state after `event`, which the ledger took at `recorded_at` and holds at `seq` as this `version`."""
-    state = replace(state, version=version, identifiers=state.identifiers.union(event.identifiers))
+    state = replace(state, version=version, seq=seq, identifiers=state.identifiers.union(event.identifiers))
     if (key := interaction_key(event)) is not None:
         state = replace(state, interactions=state.interactions | {key})
     if event.type in STATEMENT_TYPES:

@@ -31,7 +31,8 @@ log_file: {log_file}
 logfile_size_limit: 10MB
 logfile_max_num: 3
 max_payload: 8MB
-authorization {{ user: {user}, password: {password} }}
+authorization {{ users: [ {{ user: {user}, password: {password} }} ] }}
+accounts {{ $SYS {{ users: [ {{ user: {system_user}, password: {system_password} }} ] }} }}
 jetstream {{
   store_dir: {store_dir}
   sync_interval: always
@@ -52,7 +53,8 @@ class EmbeddedServer:
     """A nats-server with JetStream in `data_dir`, listening on 127.0.0.1.
 
     It acknowledges nothing before it is on disk (`sync_interval: always`). Without `port` it takes a free one. The
-    user and password are generated once and kept in the folder, readable by its owner only.
+    users, one of the ledger's account and one of the server's own, get generated passwords, kept in the folder and
+    readable by its owner only.
     """
 
     def __init__(self, data_dir: Path, *, port: int | None = None, start_timeout_s: float = 60.0) -> None:
@@ -65,7 +67,7 @@ class EmbeddedServer:
         self._start_timeout_s = start_timeout_s
         self._process: subprocess.Popen[bytes] | None = None
         self._node_lock: IO[bytes] | None = None
-        self._login = ("", "")
+        self._logins: dict[str, str] = {}
         self._port = 0
 
     @property
@@ -81,8 +83,12 @@ class EmbeddedServer:
     @property
     def url(self) -> str:
         """`nats://user:password@127.0.0.1:port`."""
-        user, password = self._login
-        return f"nats://{user}:{password}@127.0.0.1:{self._port}"
+        return self._url("user", "password")
+
+    @property
+    def system_url(self) -> str:
+        """The same server with the login of its system account, which may ask how the server is configured."""
+        return self._url("system_user", "system_password")
 
     def __enter__(self) -> Self:
         self.start()
@@ -135,6 +141,9 @@ class EmbeddedServer:
             self._node_lock.close()
             self._node_lock = None
 
+    def _url(self, user: str, password: str) -> str:
+        return f"nats://{self._logins[user]}:{self._logins[password]}@127.0.0.1:{self._port}"
+
     def _prepare_folder(self) -> None:
         try:
             self.data_dir.mkdir(parents=True, exist_ok=True)
@@ -143,18 +152,15 @@ class EmbeddedServer:
             (self.store_dir / ".writable").unlink()
         except OSError as error:
             raise ServerStartError(f"cannot write to the data folder {self.data_dir}: {error.strerror}") from error
-        self._login = _login(self.data_dir / "nats-login.json")
+        self._logins = _logins(self.data_dir / "nats-login.json")
 
     def _write_config(self) -> None:
-        user, password = self._login
-        quoted = {
+        quoted = self._logins | {
             "name": "rapport",
             "pid_file": str(self._pid_path),
             "ports_dir": str(self.data_dir),
             "log_file": str(self.log_path),
             "store_dir": str(self.data_dir),
-            "user": user,
-            "password": password,
         }
         values = {key: json.dumps(value, ensure_ascii=False) for key, value in quoted.items()}
         port = -1 if self._requested_port is None else self._requested_port
@@ -249,11 +255,19 @@ def server_info(host: str, port: int, timeout_s: float = 1.0) -> dict[str, Any] 
     return info
 
 
-def _login(path: Path) -> tuple[str, str]:
-    if not path.exists():
-        _write_private(path, json.dumps({"user": "rapport", "password": secrets.token_urlsafe(24)}))
-    login = json.loads(path.read_bytes())
-    return login["user"], login["password"]
+def _logins(path: Path) -> dict[str, str]:
+    """User and password of either account; what the file lacks (an older one has no system account) is made."""
+    kept = json.loads(path.read_bytes()) if path.exists() else {}
+    made = {
+        "user": "rapport",
+        "password": secrets.token_urlsafe(24),
+        "system_user": "system",
+        "system_password": secrets.token_urlsafe(24),
+    }
+    if made.keys() - kept.keys():
+        _write_private(path, json.dumps(made | kept))
+    logins: dict[str, str] = made | kept
+    return logins
 
 
 def _write_private(path: Path, text: str) -> None:

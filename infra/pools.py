@@ -22,7 +22,7 @@ class Pools:
 
     def resolve(self, name_or_id: str) -> str:
         """The id of the pool so named. Raises UnknownPool."""
-        claim = _claim(name_or_id)
+        claim = claim_of(name_or_id)
         found = self._claims.resolve([claim]).get(claim)
         if found is None and len(name_or_id) == 32 and self._ledger.pool(name_or_id).version > 0:
             found = name_or_id
@@ -32,7 +32,7 @@ class Pools:
 
     def create(self, event: pool.Created) -> tuple[str, int]:
         """The new pool's id and the ledger position. Raises PoolRefused when the name is taken."""
-        claim = _claim(event.name)
+        claim = claim_of(event.name)
         pool_id = self._claims.claim({claim: uuid4().hex})[claim]
         seq = self._record(pool_id, event)
         if seq is None:
@@ -61,5 +61,6 @@ class Pools:
         raise errors.ConcurrentChange("others kept changing this pool; try again")
 
 
-def _claim(name: str) -> str:
+def claim_of(name: str) -> str:
+    """The identifier that a pool's name is claimed by."""
     return "pool:" + name.strip().casefold()

@@ -147,10 +147,8 @@ def _unseen(table: pa.Table, after: int) -> pa.Table:
 
 
 def _check_mirror_version(connection: duckdb.DuckDBPyConnection) -> None:
-    connection.execute(
-        "insert or ignore into ops.views values ('mirror', ?, '', now(), 0)",
-        [mirror.VERSION],
-    )
-    found = sql.value(connection, "select version from ops.views where name = 'mirror'")
-    if found != mirror.VERSION:
+    wanted = (mirror.VERSION, mirror.shown_as())
+    connection.execute("insert or ignore into ops.views values ('mirror', ?, ?, now(), 0)", wanted)
+    found = connection.execute("select version, definition from ops.views where name = 'mirror'").fetchone()
+    if found != wanted:
         raise MirrorOutdated("the file's mirror is of another version; move the file away and it is filled anew")

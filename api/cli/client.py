@@ -61,6 +61,18 @@ class Client:
         )
         return response.content
 
+    def lines(self, path: str) -> Iterator[dict[str, Any]]:
+        """The documents of an NDJSON answer as they come. Raises RequestRefused."""
+        try:
+            with self._http.stream("GET", path) as response:
+                if not response.is_success:
+                    response.read()
+                    raise RequestRefused(_detail(response))
+                for line in response.iter_lines():
+                    yield json.loads(line)
+        except httpx.TransportError as error:
+            raise _stopped(error) from None
+
     def last_seq(self) -> int:
         """The ledger's last position."""
         seq: int = self._send("GET", "/v1/status")["ledger"]["last_seq"]
@@ -87,29 +99,44 @@ class Client:
         try:
             response = self._http.request(method, path, **options)
         except httpx.TransportError as error:
-            raise RequestRefused(
-                f"the node stopped answering ({type(error).__name__}); run the command again"
-            ) from None
+            raise _stopped(error) from None
         if response.is_success:
             return response
-        try:
-            detail = response.json()["detail"]
-        except (ValueError, KeyError):
-            detail = f"the node answered {response.status_code}"
-        raise RequestRefused(detail)
+        raise RequestRefused(_detail(response))
 
     @staticmethod
     def _params(params: dict[str, Any]) -> dict[str, Any]:
         return {k: v.isoformat() if isinstance(v, datetime) else v for k, v in params.items() if v is not None}
 
 
+def _stopped(error: httpx.TransportError) -> RequestRefused:
+    return RequestRefused(f"the node stopped answering ({type(error).__name__}); run the command again")
+
+
+def _detail(response: httpx.Response) -> str:
+    try:
+        return str(response.json()["detail"])
+    except (ValueError, KeyError):
+        return f"the node answered {response.status_code}"
+
+
+@contextmanager
+def running(settings: Settings) -> Iterator[Client | None]:
+    """The client of the node that serves `settings.data`; None when none runs."""
+    if (url := _running(settings)) is None:
+        yield None
+        return
+    with _http(url) as http:
+        yield Client(http)
+
+
 @contextmanager
 def connect(settings: Settings) -> Iterator[Client]:
     """The client of the node that serves `settings.data`; starts one when none runs."""
-    if url := _running(settings):
-        with _http(url) as http:
-            yield Client(http)
-        return
+    with running(settings) as client:
+        if client is not None:
+            yield client
+            return
     own = settings.model_copy(update={"host": "127.0.0.1", "port": 0})
     with Node(own) as node, served(node) as url, _http(url) as http:
         yield Client(http)

@@ -10,12 +10,13 @@ import typer
 from eventsourcing.persistence import PersistenceError
 from pydantic import ValidationError
 
-from api.cli import consent, data, engagement, node, people, pools
+from api.cli import consent, data, engagement, ledger, node, people, pools
 from api.cli.client import RequestRefused
 from api.cli.output import err
 from api.importing import FileRefused
 from api.node import NodeError
 from api.sql import QueryRefused
+from consumers.restoring import RestoreRefused
 from domain.errors import Refused
 from infra import logging
 from infra.crypto.master import MasterKeyError
@@ -33,7 +34,7 @@ app = typer.Typer(
     epilog="Examples: rapport demo · rapport import people.csv · rapport consent trail ada@example.com",
 )
 
-for part in (node, data, people):
+for part in (node, data, people, ledger):
     part.register(app)
 app.add_typer(pools.app, name="pools")
 app.add_typer(engagement.app, name="engagement")
@@ -45,6 +46,7 @@ EXPECTED = (
     QueryRefused,
     FileRefused,
     NodeError,
+    RestoreRefused,
     ServerStartError,
     DatabaseLocked,
     MasterKeyError,

@@ -92,7 +92,7 @@ def _show_status(found: dict[str, Any]) -> None:
             ["data folder", found["data"]],
             ["ledger events", ledger["last_seq"]],
             ["ledger size", f"{ledger['size_bytes'] / 1e6:,.1f} MB"],
-            ["replicas", ledger["replicas"]],
+            ["replicas", _replicas(ledger)],
             ["fsync before acknowledging", ledger["sync"]],
             ["duplicate window", f"{ledger['duplicate_window_s']:g} s"],
             ["nats-server", ledger["server_version"]],
@@ -103,6 +103,13 @@ def _show_status(found: dict[str, Any]) -> None:
         ],
     )
     output.table("Views", ["table", "rows"], ([name, rows] for name, rows in views["rows"].items()))
+
+
+def _replicas(ledger: dict[str, Any]) -> str:
+    if ledger["leader"] is None:
+        return str(ledger["replicas"])
+    held = [f"{ledger['leader']} leads", *(f"{name} {how}" for name, how in sorted(ledger["followers"].items()))]
+    return f"{ledger['replicas']} ({', '.join(held)})"
 
 
 def rebuild(

@@ -21,8 +21,18 @@ err = Console(stderr=True, highlight=False)
 
 def as_json(document: Any) -> None:
     """One JSON document on standard output."""
-    sys.stdout.write(orjson.dumps(document, default=str).decode() + "\n")
+    raw(json_of(document) + "\n")
     sys.stdout.flush()
+
+
+def json_of(document: Any) -> str:
+    """The document as JSON text."""
+    return orjson.dumps(document, default=str).decode()
+
+
+def raw(part: str) -> None:
+    """A part of a document on standard output, as it is."""
+    sys.stdout.write(part)
 
 
 def say(sentence: str) -> None:

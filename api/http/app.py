@@ -7,7 +7,7 @@ from fastapi.responses import JSONResponse, Response
 from starlette.middleware.base import RequestResponseEndpoint
 from starlette.middleware.trustedhost import TrustedHostMiddleware
 
-from api.http import candidates, compliance, engagement, interactions, operations, pools, problems
+from api.http import candidates, compliance, engagement, interactions, ledger, operations, pools, problems
 from api.http.parameters import only_known_parameters
 from api.node import Node
 
@@ -29,7 +29,7 @@ def create_app(node: Node) -> FastAPI:
     app.add_middleware(TrustedHostMiddleware, allowed_hosts=_hosts(node.settings.host))
     problems.install(app)
     app.middleware("http")(_refuse_other_sites)
-    for part in (interactions, candidates, pools, engagement, compliance, operations):
+    for part in (interactions, candidates, pools, engagement, compliance, operations, ledger):
         app.include_router(part.router, dependencies=[Depends(only_known_parameters)])
 
     @app.get("/healthz", tags=["operations"], summary="The process answers")

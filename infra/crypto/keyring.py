@@ -11,6 +11,8 @@ from infra.crypto import sealing
 from infra.crypto.master import MasterKey
 
 PEPPER = "pepper"
+GIVEN_UP = "given-up"
+"""Entry that says how many keys an operator knows to be lost for good."""
 
 
 class KeyBucket(Protocol):

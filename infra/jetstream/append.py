@@ -9,7 +9,7 @@ from eventsourcing.persistence import OperationalError
 from infra.jetstream.batch import CONFLICTS, TRY_AGAIN, publish_batch, publish_one
 from infra.jetstream.connection import Connection
 from infra.jetstream.heads import EMPTY, Head, Heads
-from infra.jetstream.plan import Conflict, Plan, Run
+from infra.jetstream.plan import Conflict, Plan
 from infra.jetstream.replies import ApiError, ConnectionLost
 from infra.jetstream.stream import Stream, scan_subject
 
@@ -33,13 +33,14 @@ class Appender:
         self._ack_timeout_s = ack_timeout_s
         self._slots = asyncio.Semaphore(BATCHES_IN_FLIGHT)
 
-    async def append(self, plan: Plan) -> list[int]:
+    async def append(self, plan: Plan, published: dict[str, int] | None = None) -> list[int]:
         """Stores the whole plan or nothing of it; the ledger seqs, in the plan's order.
+
+        `published` is what an attempt before expected to follow, by subject, if nobody knows how that ended.
 
         Raises Conflict when an aggregate has moved on, OperationalError when the outcome stayed unknown or the server
         cannot store. A lost acknowledgement is resolved by reading back what the ledger holds.
         """
-        published: dict[str, int] | None = None  # what the attempt expected whose outcome is unknown
         trouble: Exception | None = None
         for attempt in range(ATTEMPTS):
             conflict: Conflict | None = None
@@ -80,7 +81,7 @@ class Appender:
             if head is None and not fresh and not self._gaps and run.first in (0, 1):
                 # Most likely a new aggregate. If not, the server says so and the next attempt knows better.
                 heads[run.subject] = EMPTY
-            elif head is not None and not self._fits(head, run):
+            elif head is not None and not head.precedes(run.first, gaps=self._gaps):
                 heads[run.subject] = None  # others may have written since
         unknown = [subject for subject, head in heads.items() if head is None]
         for subject, read in zip(unknown, await asyncio.gather(*map(self._heads.read, unknown)), strict=True):
@@ -89,7 +90,7 @@ class Appender:
         stale: list[str] = []
         for run in runs:
             head = heads[run.subject]
-            if head is None or not self._fits(head, run):
+            if head is None or not head.precedes(run.first, gaps=self._gaps):
                 stale.append(run.subject)
             else:
                 expected[run.subject] = head.seq
@@ -102,11 +103,6 @@ class Appender:
                 frozenset(stale),
             )
         return expected
-
-    def _fits(self, head: Head, run: Run) -> bool:
-        if head.seq == 0:
-            return True
-        return run.first > head.version if self._gaps else run.first == head.version + 1
 
     async def _publish(self, plan: Plan, expected: dict[str, int]) -> int:
         """The last message's seq. Raises ApiError, or ConnectionLost when nobody knows whether it is stored."""

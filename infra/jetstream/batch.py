@@ -7,7 +7,8 @@ import secrets
 from collections.abc import Sequence
 
 from infra.jetstream.connection import Connection
-from infra.jetstream.replies import ConnectionLost, Reply, read_api_reply
+from infra.jetstream.lane import Request
+from infra.jetstream.replies import ConnectionLost, read_api_reply
 
 MOST = 1_000
 # A subject's last sequence is not the expected one: at commit of a batch, or because a batch is at it right now.
@@ -27,11 +28,16 @@ async def publish_one(
 
     Raises ApiError when the stream refuses it, ConnectionLost when nobody knows whether it is stored.
     """
+    request = one_request(subject, body, expected, header)
+    reply = await connection.request(subject, body, request.header, timeout_s)
+    return int(read_api_reply(reply.body)["seq"])
+
+
+def one_request(subject: str, body: bytes, expected: int | None, header: bytes = b"") -> Request:
+    """The publishing of one message."""
     if expected is not None:
         header += _EXPECTED % expected
-    block = b"NATS/1.0\r\n%b\r\n" % header if header else b""
-    reply = await connection.request(subject, body, block, timeout_s)
-    return int(read_api_reply(reply.body)["seq"])
+    return Request(subject, b"NATS/1.0\r\n%b\r\n" % header if header else b"", body)
 
 
 async def publish_batch(connection: Connection, messages: Sequence[Message], timeout_s: float) -> int:
@@ -39,23 +45,31 @@ async def publish_batch(connection: Connection, messages: Sequence[Message], tim
 
     Only a subject's first message may expect something. Raises as `publish_one`.
     """
+    asked = await connection.ask_all(batch_requests(messages))
+    try:
+        opening, closing = await asyncio.wait_for(asyncio.gather(*asked), timeout_s)
+    except TimeoutError:
+        raise ConnectionLost(f"a batch was not acknowledged within {timeout_s:g} s") from None
+    return last_of_batch(opening.body, closing.body)
+
+
+def batch_requests(messages: Sequence[Message]) -> list[Request]:
+    """The publishing of a batch: the first and the last request are answered."""
     start = b"NATS/1.0\r\nNats-Batch-Id: " + secrets.token_hex(6).encode() + b"\r\nNats-Batch-Sequence: "
     size = len(messages)
-    asked: list[asyncio.Future[Reply]] = []
+    requests: list[Request] = []
     for number, (subject, body, expected) in enumerate(messages, 1):
         header = b"%b%d\r\n" % (start, number)
         if expected is not None:
             header += _EXPECTED % expected
         if number == size:
             header += b"Nats-Batch-Commit: 1\r\n"
-        if number in (1, size):
-            asked.append(await connection.ask(subject, body, header + b"\r\n"))
-        else:
-            await connection.send(subject, body, header + b"\r\n")
-    try:
-        opening, closing = await asyncio.wait_for(asyncio.gather(*asked), timeout_s)
-    except TimeoutError:
-        raise ConnectionLost(f"a batch was not acknowledged within {timeout_s:g} s") from None
-    if opening.body:  # empty unless the server refused the batch; then it says why, and the last one only that it did
-        read_api_reply(opening.body)
-    return int(read_api_reply(closing.body)["seq"])
+        requests.append(Request(subject, header + b"\r\n", body, answered=number in (1, size)))
+    return requests
+
+
+def last_of_batch(opening: bytes, closing: bytes) -> int:
+    """The seq of a batch's last message, from its two replies. Raises ApiError when it was refused."""
+    if opening:  # empty unless the server refused the batch; then it says why, and the last one only that it did
+        read_api_reply(opening)
+    return int(read_api_reply(closing)["seq"])

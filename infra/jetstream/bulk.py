@@ -78,7 +78,8 @@ class Packer:
 
     async def _store(self, packed: Plan, members: dict[int, Plan]) -> None:
         """All members in one batch; those in conflict drop out and the rest go again. A few go each on its own."""
-        if len(members) <= FEW and len(packed.runs) == len(members):
+        apart = len(packed.runs) == sum(len(mine.runs) for mine in members.values())
+        if len(members) <= FEW and apart:
             await asyncio.gather(*(self._store_alone(number, mine) for number, mine in members.items()))
             return
         while members:
@@ -106,13 +107,12 @@ class Packer:
         culprits = set(conflict.subjects)
         for number, mine in members.items():
             guilty = culprits & mine.runs.keys()
-            if guilty:
-                culprits -= guilty
-                subject = min(guilty)
+            culprits -= guilty
+            if not guilty and packed.extend(mine):
+                left[number] = mine
+            else:
+                subject = min(guilty or mine.runs)  # in conflict, or behind one that is
                 self._outcomes[number] = Conflict(
                     f"version {mine.runs[subject].first} does not follow what {subject} holds", frozenset(guilty)
                 )
-            else:
-                packed.extend(mine)
-                left[number] = mine
         return left, packed

@@ -5,9 +5,9 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import itertools
-import re
+import ssl
 import threading
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Sequence
 from concurrent.futures import CancelledError
 from concurrent.futures import TimeoutError as FutureTimeoutError
 from types import TracebackType
@@ -17,8 +17,10 @@ import nats.errors
 import orjson
 from eventsourcing.persistence import DataError, OperationalError
 
+from infra.jetstream.access import Access, access
+from infra.jetstream.lane import Lanes, Request
 from infra.jetstream.replies import NO_RESPONDERS, ApiError, ConnectionLost, Reply, read_api_reply
-from infra.jetstream.wire import WireClient
+from infra.jetstream.wire import NoTlsError, WireClient
 
 T = TypeVar("T")
 
@@ -29,22 +31,27 @@ READ_TRY_S = 2.0  # a cluster that elects a leader answers nothing, and later an
 class Connection:
     """Connects at once, reconnects for as long as it is open.
 
-    `options` go to nats-py (`user`, `password`, `token`, `user_credentials`, `tls`, …). Raises OperationalError within
-    `connect_timeout_s` when no server answers, when the login is refused, and when the server has no JetStream.
+    `servers` are an `Access`, or what `access` takes. With `jetstream=False` any NATS server will do. `options` go to
+    nats-py. Raises OperationalError within `connect_timeout_s` when no server answers, when the login is refused, when
+    TLS cannot be agreed on, and when the server has no JetStream.
     """
 
     def __init__(
         self,
-        servers: str | list[str] = "nats://127.0.0.1:4222",
+        servers: str | Sequence[str] | Access = "nats://127.0.0.1:4222",
         *,
         connect_timeout_s: float = 5.0,
         request_timeout_s: float = 10.0,
+        jetstream: bool = True,
         **options: Any,
     ) -> None:
-        self.servers = [servers] if isinstance(servers, str) else list(servers)
+        way = servers if isinstance(servers, Access) else access(servers)
+        self.servers = way.servers
         self.request_timeout_s = request_timeout_s
         self.loop = asyncio.new_event_loop()
         self._client = WireClient()
+        self.lanes = Lanes(self._client)
+        """Blocking connections for calls that must not wait for the loop."""
         self._tokens = itertools.count()
         self._sinks: dict[bytes, Callable[[Reply | ConnectionLost], None]] = {}
         self.on_break: set[Callable[[], None]] = set()
@@ -56,7 +63,9 @@ class Connection:
         self._thread = threading.Thread(target=self.loop.run_forever, name="rapport-nats", daemon=True)
         self._thread.start()
         try:
-            self.call(self._open(connect_timeout_s, options), connect_timeout_s + 5.0)
+            self.call(self._open(connect_timeout_s, way.options | options), connect_timeout_s + 5.0)
+            if jetstream:
+                self.call(self._require_jetstream(), request_timeout_s + 5.0)
         except BaseException:
             self.close()
             raise
@@ -84,22 +93,30 @@ class Connection:
 
         Raises OperationalError after close, ConnectionLost after `timeout_s`, and whatever the coroutine raises.
         """
+        return self.begin(coroutine, timeout_s)()
+
+    def begin(self, coroutine: Coroutine[Any, Any, T], timeout_s: float = 60.0) -> Callable[[], T]:
+        """Starts `coroutine` as `call` does; what is returned waits for it, once, and raises what `call` raises."""
         if self._closed or threading.current_thread() is self._thread:
             coroutine.close()
             raise OperationalError("the NATS connection is closed" if self._closed else "call() on its own loop")
         future = asyncio.run_coroutine_threadsafe(coroutine, self.loop)
-        try:
-            return future.result(timeout_s)
-        except FutureTimeoutError:
-            if future.done():
+
+        def wait() -> T:
+            try:
+                return future.result(timeout_s)
+            except FutureTimeoutError:
+                if future.done():
+                    raise
+                future.cancel()
+                raise ConnectionLost(f"no answer from NATS within {timeout_s:g} s") from None
+            except CancelledError:
+                raise ConnectionLost("the NATS connection was closed meanwhile") from None
+            except BaseException:
+                future.cancel()
                 raise
-            future.cancel()
-            raise ConnectionLost(f"no answer from NATS within {timeout_s:g} s") from None
-        except CancelledError:
-            raise ConnectionLost("the NATS connection was closed meanwhile") from None
-        except BaseException:
-            future.cancel()
-            raise
+
+        return wait
 
     def post(self, coroutine: Coroutine[Any, Any, None]) -> None:
         """Runs `coroutine` on the loop some time soon without waiting for it; after close, not at all."""
@@ -110,10 +127,33 @@ class Connection:
 
     async def ask(self, subject: str, body: bytes = b"", header: bytes = b"") -> asyncio.Future[Reply]:
         """Sends a request; the future has the reply, or ConnectionLost when the connection breaks or nobody listens."""
+        (answer,) = await self.ask_all([Request(subject, header, body)])
+        return answer
+
+    async def ask_all(self, requests: Sequence[Request]) -> list[asyncio.Future[Reply]]:
+        """Sends all requests in one go; a future as of `ask` for each that is answered."""
+        answers: list[asyncio.Future[Reply]] = []
+        messages = []
+        for subject, header, body, answered in requests:
+            reply = ""
+            if answered:
+                token, answer = self._awaited(subject)
+                answers.append(answer)
+                reply = self._inbox + token.decode()
+            messages.append((subject, reply, header, body))
+        try:
+            await self._write(messages)
+        except BaseException:
+            for answer in answers:
+                answer.cancel()
+            raise
+        return answers
+
+    def _awaited(self, subject: str) -> tuple[bytes, asyncio.Future[Reply]]:
+        token = b"%x" % next(self._tokens)
         answer: asyncio.Future[Reply] = self.loop.create_future()
 
         def settle(reply: Reply | ConnectionLost) -> None:
-            self._sinks.pop(token, None)
             if answer.done():
                 return
             if isinstance(reply, Reply) and reply.header is not None and reply.header.startswith(NO_RESPONDERS):
@@ -124,9 +164,9 @@ class Connection:
             else:
                 answer.set_result(reply)
 
-        token = await self.ask_many(subject, body, settle, header)
+        self._sinks[token] = settle
         answer.add_done_callback(lambda _: self._sinks.pop(token, None))
-        return answer
+        return token, answer
 
     async def ask_many(
         self, subject: str, body: bytes, sink: Callable[[Reply | ConnectionLost], None], header: bytes = b""
@@ -150,10 +190,13 @@ class Connection:
 
     async def send(self, subject: str, body: bytes, header: bytes = b"", reply: str = "") -> None:
         """Publishes without waiting. Raises ConnectionLost when there is no connection, DataError when too large."""
+        await self._write([(subject, reply, header, body)])
+
+    async def _write(self, messages: Sequence[tuple[str, str, bytes, bytes]]) -> None:
         try:
-            await self._client.send(subject, reply, header, body)
+            await self._client.write(messages)
         except nats.errors.MaxPayloadError:
-            size = len(header) + len(body)
+            size = max(len(header) + len(body) for _, _, header, body in messages)
             message = f"a message of {size:,} bytes is over the server's limit of {self._client.max_payload:,}"
             raise DataError(message) from None
         except nats.errors.Error as error:
@@ -204,6 +247,7 @@ class Connection:
         """Closes the connection and ends its thread. Safe to call twice."""
         if self._closed:
             return
+        self.lanes.close()
         with contextlib.suppress(OperationalError):
             self.call(self._shut(), 5.0)
         self._closed = True
@@ -214,9 +258,10 @@ class Connection:
             self.loop.close()
 
     async def _open(self, timeout_s: float, options: dict[str, Any]) -> None:
-        settings = {"reconnect_time_wait": 0.2, "connect_timeout": 2, "ping_interval": 20, "name": "rapport", **options}
+        settings = {"reconnect_time_wait": 0.2, "connect_timeout": 2, "ping_interval": 5, "name": "rapport", **options}
+        self._client.public_nkey = settings.pop("public_nkey", None)
         connecting = self._client.connect(
-            self.servers,
+            list(self.servers),
             max_reconnect_attempts=-1,
             error_cb=self._note_trouble,
             disconnected_cb=self._on_disconnected,
@@ -230,18 +275,25 @@ class Connection:
         self._inbox = self._client.new_inbox() + "."
         await self._client.listen(self._inbox + "*", self._dispatch)
         self._connected.set()
-        await self._require_jetstream()
 
     async def _require_jetstream(self) -> None:
         try:
-            read_api_reply((await self.request("$JS.API.INFO", timeout_s=5.0)).body)
-        except OperationalError as error:
+            if self._client._server_info.get("jetstream"):
+                await self.read_api("INFO")  # a cluster may be electing its leader
+            else:
+                await self.api("INFO", timeout_s=READ_TRY_S)  # there may be JetStream behind this server
+        except ApiError as error:
+            raise OperationalError(f"no JetStream at {self._where()} for this login: {error.description}") from error
+        except ConnectionLost as error:
             raise OperationalError(
                 f"the server at {self._where()} does not have JetStream enabled; start it with -js"
+                if not self._client._server_info.get("jetstream")
+                else f"JetStream at {self._where()} does not answer: the cluster may have no majority"
             ) from error
 
     async def _shut(self) -> None:
-        await self._client.close()
+        with contextlib.suppress(OSError, nats.errors.Error):  # of a socket that is just breaking
+            await self._client.close()
         others = [task for task in asyncio.all_tasks() if task is not asyncio.current_task()]
         for task in others:
             task.cancel()
@@ -254,7 +306,7 @@ class Connection:
 
     async def _note_trouble(self, error: BaseException) -> None:
         # A refused login is what went wrong, even when a broken socket is what was heard of it last.
-        if self._trouble is None or not _is_refusal(self._trouble):
+        if self._trouble is None or not _is_telling(self._trouble):
             self._trouble = error
 
     async def _on_disconnected(self) -> None:
@@ -269,15 +321,22 @@ class Connection:
         self._connected.set()
 
     def _where(self) -> str:
-        return ", ".join(re.sub(r"^(\w+://)?([^@/]*@)?", "", server) for server in self.servers)
+        return ", ".join(server.partition("://")[2] for server in self.servers)
 
     def _why_not(self, error: BaseException, timeout_s: float) -> str:
         cause = self._trouble or error
         if _is_refusal(cause):
             return f"the NATS server at {self._where()} refuses the login"
+        if isinstance(cause, ssl.SSLError | NoTlsError):
+            reason = getattr(cause, "verify_message", None) or cause.strerror or str(cause)
+            return f"there is no TLS to be had with the NATS server at {self._where()}: {reason}"
         reason = f" ({cause})" if str(cause) else ""
         return f"no NATS server answers at {self._where()} within {timeout_s:g} s{reason}"
 
 
 def _is_refusal(error: BaseException) -> bool:
     return isinstance(error, nats.errors.AuthorizationError) or "authorization" in str(error).lower()
+
+
+def _is_telling(error: BaseException) -> bool:
+    return _is_refusal(error) or isinstance(error, ssl.SSLError | NoTlsError)

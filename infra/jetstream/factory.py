@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import NoReturn
 
 from eventsourcing.persistence import InfrastructureFactory, NotSupportedError, TrackingRecorder
 from eventsourcing.utils import Environment, EnvType
 
+from infra.jetstream.access import Access, access
 from infra.jetstream.connection import Connection
 from infra.jetstream.recorder import JetStreamAggregateRecorder, JetStreamApplicationRecorder
 from infra.jetstream.stream import Stream, declare_stream
@@ -17,11 +19,19 @@ class Factory(InfrastructureFactory[TrackingRecorder]):
 
     `NATS_URL` (default nats://127.0.0.1:4222, several separated by commas), `NATS_STREAM` (default LEDGER, or the
     environment's name in capitals), `NATS_PREFIX` (default the stream's name in lower case), `NATS_REPLICAS`
-    (default 1). Snapshots go to a stream of their own, `<NATS_STREAM>_SNAPSHOTS`. Connects on first use; `close()`
-    ends the connection.
+    (default 1). The login is in the URL, or `NATS_TOKEN`, `NATS_CREDENTIALS` (a .creds file) or `NATS_NKEY` (a file
+    with a seed); TLS is `NATS_CA`, `NATS_CERT`, `NATS_KEY` (files) and `NATS_SERVER_NAME`; see `access`. Snapshots go
+    to a stream of their own, `<NATS_STREAM>_SNAPSHOTS`. Connects on first use; `close()` ends the connection.
     """
 
     NATS_URL = "NATS_URL"
+    NATS_TOKEN = "NATS_TOKEN"  # noqa: S105 - a variable's name
+    NATS_CREDENTIALS = "NATS_CREDENTIALS"
+    NATS_NKEY = "NATS_NKEY"
+    NATS_CA = "NATS_CA"
+    NATS_CERT = "NATS_CERT"
+    NATS_KEY = "NATS_KEY"
+    NATS_SERVER_NAME = "NATS_SERVER_NAME"
     NATS_STREAM = "NATS_STREAM"
     NATS_PREFIX = "NATS_PREFIX"
     NATS_REPLICAS = "NATS_REPLICAS"
@@ -32,10 +42,12 @@ class Factory(InfrastructureFactory[TrackingRecorder]):
 
     @property
     def connection(self) -> Connection:
-        """The one connection of this factory's recorders. Raises OperationalError when it cannot be made."""
+        """The one connection of this factory's recorders.
+
+        Raises OperationalError when it cannot be made, AccessError when the environment does not say how.
+        """
         if self._connection is None:
-            url = self.env.get(self.NATS_URL) or "nats://127.0.0.1:4222"
-            self._connection = Connection([part.strip() for part in url.split(",")])
+            self._connection = Connection(self._access())
         return self._connection
 
     def aggregate_recorder(self, purpose: str = "events") -> JetStreamAggregateRecorder:
@@ -63,6 +75,22 @@ class Factory(InfrastructureFactory[TrackingRecorder]):
         if self._connection is not None:
             self._connection.close()
             self._connection = None
+
+    def _access(self) -> Access:
+        def file(name: str) -> Path | None:
+            path = self.env.get(name)
+            return Path(path) if path else None
+
+        return access(
+            self.env.get(self.NATS_URL) or "nats://127.0.0.1:4222",
+            token=self.env.get(self.NATS_TOKEN),
+            credentials=file(self.NATS_CREDENTIALS),
+            nkey=file(self.NATS_NKEY),
+            ca=file(self.NATS_CA),
+            cert=file(self.NATS_CERT),
+            key=file(self.NATS_KEY),
+            server_name=self.env.get(self.NATS_SERVER_NAME),
+        )
 
     def _stream(self, suffix: str) -> Stream:
         name = self.env.get(self.NATS_STREAM) or self.env.name.upper() or "LEDGER"

@@ -14,7 +14,7 @@ from eventsourcing.persistence import OperationalError
 
 from infra.jetstream.connection import Connection
 from infra.jetstream.replies import ApiError, ConnectionLost
-from infra.jetstream.stream import STREAM_NOT_FOUND, Stream
+from infra.jetstream.stream import STREAM_NOT_FOUND, Stream, original_time_ns
 
 PULL_S = 30.0
 HEARTBEAT_S = 2.0
@@ -28,7 +28,7 @@ _UNSENT = b"Nats-Pending-Messages: "
 
 
 class RawMessage(NamedTuple):
-    """A stored message: its place, when the stream took it, and its bytes."""
+    """A stored message: its place, when the ledger first took it, and its bytes."""
 
     seq: int
     time_ns: int
@@ -166,7 +166,8 @@ class Follower(Iterator[list[RawMessage]]):
         self._last = seq
         self._wanted -= 1
         self._pending = int(tokens[at + 3])
-        self._buffer.append(RawMessage(seq, int(tokens[at + 2]), subject.decode(), body))
+        time_ns = original_time_ns(header, int(tokens[at + 2]))
+        self._buffer.append(RawMessage(seq, time_ns, subject.decode(), body))
         if self._pending == 0 or len(self._buffer) == self._max_batch:
             self._ready.set()
 

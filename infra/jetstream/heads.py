@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict
+from threading import Lock
 from typing import NamedTuple
 
 from infra.jetstream.connection import Connection
@@ -16,12 +17,18 @@ class Head(NamedTuple):
     version: int
     seq: int
 
+    def precedes(self, version: int, *, gaps: bool) -> bool:
+        """Whether `version` may follow: any where nothing is, else the next one, or with `gaps` any later one."""
+        if self.seq == 0:
+            return True
+        return version > self.version if gaps else version == self.version + 1
+
 
 EMPTY = Head(-1, 0)
 
 
 class Heads:
-    """The last known head of recently used subjects. Only the connection's loop touches it, so it needs no lock.
+    """The last known head of recently used subjects. Safe for use by many threads.
 
     A remembered head may be behind what other processes wrote. That is safe: the server checks the expectation made
     from it.
@@ -32,29 +39,33 @@ class Heads:
         self._stream = stream
         self._size = size
         self._known: OrderedDict[str, Head] = OrderedDict()
+        self._lock = Lock()
         self.last_seq = 0
         """The highest ledger seq this process has seen."""
 
     def known(self, subject: str) -> Head | None:
         """What is remembered, without asking the server."""
-        head = self._known.get(subject)
-        if head is not None:
-            self._known.move_to_end(subject)
-        return head
+        with self._lock:
+            head = self._known.get(subject)
+            if head is not None:
+                self._known.move_to_end(subject)
+            return head
 
     def note(self, subject: str, head: Head) -> None:
         """Remembers a head that was read or written, unless a later one is known."""
-        known = self._known.get(subject)
-        if known is None or head.seq >= known.seq:
-            self._known[subject] = head
-        self._known.move_to_end(subject)
-        self.last_seq = max(self.last_seq, head.seq)
-        if len(self._known) > self._size:
-            self._known.popitem(last=False)
+        with self._lock:
+            known = self._known.get(subject)
+            if known is None or head.seq >= known.seq:
+                self._known[subject] = head
+            self._known.move_to_end(subject)
+            self.last_seq = max(self.last_seq, head.seq)
+            if len(self._known) > self._size:
+                self._known.popitem(last=False)
 
     def forget(self, subject: str) -> None:
         """The next append asks the server."""
-        self._known.pop(subject, None)
+        with self._lock:
+            self._known.pop(subject, None)
 
     async def read(self, subject: str) -> Head:
         """The head as the stream's leader has it, remembered from now on."""

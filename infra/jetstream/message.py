@@ -7,7 +7,8 @@ object, else as `"state64":"<base64>"`. It is always the last member, so readers
 from __future__ import annotations
 
 import base64
-from typing import Any
+import re
+from typing import Any, NamedTuple
 from uuid import UUID
 
 import orjson
@@ -17,6 +18,16 @@ from infra.jetstream.subjects import originator_of
 
 _STATE = b',"state":'
 _STATE64 = b',"state64":"'
+_USUAL = re.compile(rb'\{"id":"([^"\\]*)","version":(\d+),"type":"([^"\\]*)","state":(?=\{)')
+
+
+class Parts(NamedTuple):
+    """What `StoredEvent` and `Notification` are made of."""
+
+    originator_id: UUID | str
+    version: int
+    topic: str
+    state: bytes
 
 
 class LedgerCorruptedError(OperationalError):
@@ -41,21 +52,40 @@ def encode(event: StoredEvent) -> bytes:
 
 def decode(prefix: str, subject: str, seq: int, body: bytes) -> StoredEvent:
     """The event as it was given to `encode`. Raises LedgerCorruptedError when body and subject disagree."""
+    return StoredEvent(*take_apart(prefix, subject, seq, body, 0, len(body)))
+
+
+def take_apart(prefix: str, subject: str, seq: int, buffer: bytes, start: int, end: int) -> Parts:
+    """The members of the event between `start` and `end`.
+
+    Raises LedgerCorruptedError when body and subject disagree.
+    """
+    usual = _USUAL.match(buffer, start, end)
     try:
-        originator_id: UUID | str = originator_of(prefix, subject)
-        # Inside the members before it every quote is escaped, so this is the state's own key and no other.
-        start = body.index(b',"state')
-        head = orjson.loads(body[:start] + b"}")
-        version, topic, stored_id = head["version"], head["type"], head["id"]
-        if body.startswith(_STATE, start):
-            state = body[start + len(_STATE) : -1]
+        originator_id = originator_of(prefix, subject)
+        if usual is not None:
+            stored, version, topic = usual.groups()
+            parts = Parts(originator_id, int(version), topic.decode(), buffer[usual.end() : end - 1])
+            stored_id = stored.decode()
         else:
-            state = base64.b64decode(body[start + len(_STATE64) : -2], validate=True)
+            stored_id, slowly = _take_apart_slowly(buffer[start:end])
+            parts = Parts(originator_id, *slowly)
     except (ValueError, KeyError) as error:
         raise LedgerCorruptedError(subject, seq, f"not an event ({error})") from error
     if stored_id != str(originator_id):
         raise LedgerCorruptedError(subject, seq, f"the event belongs to {stored_id!r}")
-    return StoredEvent(originator_id, version, topic, state)
+    return parts
+
+
+def _take_apart_slowly(body: bytes) -> tuple[str, tuple[int, str, bytes]]:
+    # Inside the members before it every quote is escaped, so this is the state's own key and no other.
+    start = body.index(b',"state')
+    head = orjson.loads(body[:start] + b"}")
+    if body.startswith(_STATE, start):
+        state = body[start + len(_STATE) : -1]
+    else:
+        state = base64.b64decode(body[start + len(_STATE64) : -2], validate=True)
+    return head["id"], (head["version"], head["type"], state)
 
 
 def document(body: bytes) -> dict[str, Any]:

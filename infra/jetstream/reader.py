@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from eventsourcing.persistence import OperationalError
+
 from infra.jetstream.connection import Connection
 from infra.jetstream.follower import Follower, RawMessage
 from infra.jetstream.stream import Stream, get_message, state
@@ -31,12 +33,14 @@ class LedgerReader:
     ) -> Iterator[list[RawMessage]]:
         """The messages after `after_seq` up to `stop_seq` (by default: the last one now), `limit` at a time.
 
-        Raises OperationalError when the stream is not there or the server stays away.
+        Raises OperationalError when the stream is not there, its end cannot be read, or the server stays away.
         """
         last = self._connection.call(
             get_message(self._connection, self._stream, last_by_subj=f"{self._stream.prefix}.>")
         )
         if last is None:
+            if self._connection.call(state(self._connection, self._stream))["messages"]:
+                raise OperationalError(f"the last message of {self._stream.name} cannot be read: the ledger is damaged")
             return
         stop_seq = last.seq if stop_seq is None else min(stop_seq, last.seq)
         if after_seq >= stop_seq:

@@ -10,6 +10,8 @@ from uuid import UUID
 from eventsourcing.persistence import (
     AggregateRecorder,
     ApplicationRecorder,
+    DataError,
+    IntegrityError,
     Notification,
     StoredEvent,
     Subscription,
@@ -19,11 +21,14 @@ from infra.jetstream.append import Appender
 from infra.jetstream.bulk import Outcome, Packer
 from infra.jetstream.connection import Connection
 from infra.jetstream.heads import Head, Heads
-from infra.jetstream.message import LedgerCorruptedError, decode, version_of
+from infra.jetstream.message import LedgerCorruptedError, decode, take_apart, version_of
+from infra.jetstream.notifications import Notifications
 from infra.jetstream.pipeline import pipelined
 from infra.jetstream.plan import plan
+from infra.jetstream.quick import InDoubt, QuickAppender
 from infra.jetstream.reader import LedgerReader
-from infra.jetstream.select import read_all, read_page
+from infra.jetstream.replies import ConnectionLost
+from infra.jetstream.select import read_all, read_behind_quickly, read_quickly
 from infra.jetstream.stream import (
     StoredMessage,
     Stream,
@@ -36,11 +41,9 @@ from infra.jetstream.stream import (
 from infra.jetstream.subjects import subject_of
 from infra.jetstream.subscription import LedgerSubscription
 
-READS_IN_FLIGHT = 64
-FEW = 100
-# The server scans a block of 8 MB for each but the first of an aggregate's events in it, so that one history takes
-# 1 to 12 ms, in which the log is read at 100 messages a millisecond.
-MESSAGES_A_READ = 300
+READS_IN_FLIGHT = 16
+LOG_MESSAGES_PER_S = 100_000
+LEAST_S = 1.0
 BULK_TIMEOUT_S = 3_600.0
 
 
@@ -58,6 +61,7 @@ class JetStreamAggregateRecorder(AggregateRecorder):
         self.stream = stream
         self._gaps = purpose == "snapshots"
         self._heads = Heads(connection, stream)
+        self._quick = QuickAppender(connection, self._heads, gaps=self._gaps, ack_timeout_s=ack_timeout_s)
         self._appender = Appender(connection, stream, self._heads, gaps=self._gaps, ack_timeout_s=ack_timeout_s)
 
     def insert_events(
@@ -88,7 +92,9 @@ class JetStreamAggregateRecorder(AggregateRecorder):
         """
         subject = subject_of(self.stream.prefix, originator_id)
         only_last = desc and limit == 1 and lte is None
-        messages = self.connection.call(self._messages(subject, gt, only_last=only_last))
+        messages = self._quickly(subject, gt, only_last=only_last)
+        if messages is None:
+            messages = self.connection.call(self._messages(subject, gt, only_last=only_last))
         events = self._decode(subject, messages)
         events = [
             event
@@ -122,7 +128,27 @@ class JetStreamAggregateRecorder(AggregateRecorder):
         if not stored_events:
             return []
         planned = plan(self.stream.prefix, stored_events, self.connection.client.max_payload, gaps=self._gaps)
-        return self.connection.call(self._appender.append(planned), BULK_TIMEOUT_S)
+        doubt: dict[str, int] | None = None
+        try:
+            seqs = self._quick.append(planned)
+        except InDoubt as error:
+            seqs, doubt = None, error.expected
+        return seqs or self.connection.call(self._appender.append(planned, doubt), BULK_TIMEOUT_S)
+
+    def _quickly(self, subject: str, gt: int | None, *, only_last: bool) -> list[StoredMessage] | None:
+        """An aggregate's messages from the caller's own thread, or None when that needs a closer look."""
+        if only_last:
+            return None
+        start = self._start(subject, gt)
+        try:
+            with self.connection.lanes.lane() as lane:
+                if start > 1:
+                    messages = read_behind_quickly(lane, self.stream, subject, start)
+                else:
+                    messages = read_quickly(lane, self.stream, subject)
+        except ConnectionLost:
+            return None
+        return messages if self._is_current(subject, messages, start) else None
 
     async def _erase(self, subject: str) -> int:
         self._heads.forget(subject)
@@ -132,32 +158,44 @@ class JetStreamAggregateRecorder(AggregateRecorder):
         if only_last:
             only = await get_message(self.connection, self.stream, last_by_subj=subject)
             return [] if only is None else [only]
-        head = self._heads.known(subject)
-        start = head.seq + 1 if head is not None and gt is not None and 0 <= head.version <= gt else 1
-        messages = await read_all(self.connection, self.stream, subject, start)
-        if head is not None and max(head.seq, start - 1) > (messages[-1].seq if messages else start - 1):
-            # A replica that lags behind what this process knows; the leader does not.
+        start = self._start(subject, gt)
+        messages = await read_all(self.connection, self.stream, subject) if start == 1 else None
+        if messages is None or not self._is_current(subject, messages, start):
+            # A replica may lag behind what this process knows; the leader does not.
             self._heads.forget(subject)
             messages = [m async for m in scan_subject(self.connection, self.stream, subject, start)]
-        if messages:
-            last_message = messages[-1]
-            version = version_of(subject, last_message.seq, last_message.body)
-            self._heads.note(subject, Head(version, last_message.seq))
+            self._is_current(subject, messages, start)
         return messages
 
+    def _start(self, subject: str, gt: int | None) -> int:
+        """The seq from which on the versions above `gt` are certain to lie."""
+        head = self._heads.known(subject)
+        return head.seq + 1 if head is not None and gt is not None and 0 <= head.version <= gt else 1
+
+    def _is_current(self, subject: str, messages: list[StoredMessage], start: int) -> bool:
+        """Whether a read from `start` holds all that this process knows of; its end is remembered."""
+        head = self._heads.known(subject)
+        if head is not None and head.seq >= start and (not messages or messages[-1].seq < head.seq):
+            return False
+        if messages:
+            last = messages[-1]
+            self._heads.note(subject, Head(version_of(subject, last.seq, last.body), last.seq))
+        return True
+
     async def _histories(self, subjects: list[str]) -> list[list[StoredMessage]] | None:
-        """Each subject's messages, or None when that would take longer than to read the whole log."""
-        existing = set(subjects)
-        if len(subjects) > FEW:
-            heads = await pipelined(subjects, self._heads.read, READS_IN_FLIGHT)
-            existing = {subject for subject, head in zip(subjects, heads, strict=True) if head.seq}
-            if len(existing) * MESSAGES_A_READ > self._heads.last_seq:
-                return None
+        """Each subject's messages, or None when that takes longer than to read the whole log.
 
-        async def read(subject: str) -> list[StoredMessage]:
-            return await self._messages(subject) if subject in existing else []
-
-        return await pipelined(subjects, read, READS_IN_FLIGHT)
+        One history costs from 0.4 ms to a second: the server goes through all blocks between its first and last event,
+        and nobody knows which of them are in memory. So it is tried for as long as the log would take.
+        """
+        within_s = None
+        if len(subjects) > READS_IN_FLIGHT:
+            last_seq = (await state(self.connection, self.stream))["last_seq"]
+            within_s = LEAST_S + last_seq / LOG_MESSAGES_PER_S
+        try:
+            return await asyncio.wait_for(pipelined(subjects, self._messages, READS_IN_FLIGHT), within_s)
+        except TimeoutError:
+            return None
 
     def _sift(self, subjects: list[str]) -> list[list[StoredMessage]]:
         found: dict[str, list[StoredMessage]] = {subject: [] for subject in subjects}
@@ -182,6 +220,12 @@ class JetStreamAggregateRecorder(AggregateRecorder):
 class JetStreamApplicationRecorder(JetStreamAggregateRecorder, ApplicationRecorder):
     """The ledger: aggregates' events, and their order over all aggregates (a notification id is the ledger seq)."""
 
+    def __init__(
+        self, connection: Connection, stream: Stream, *, purpose: str = "events", ack_timeout_s: float = 10.0
+    ) -> None:
+        super().__init__(connection, stream, purpose=purpose, ack_timeout_s=ack_timeout_s)
+        self._notifications = Notifications(connection, stream, self._heads)
+
     def insert_events(
         self,
         stored_events: Sequence[StoredEvent],
@@ -190,12 +234,24 @@ class JetStreamApplicationRecorder(JetStreamAggregateRecorder, ApplicationRecord
         """As for the aggregate recorder, but returns the ledger seqs."""
         return self._append(stored_events)
 
+    def erase_events(self, originator_id: UUID | str) -> int:
+        """As for the aggregate recorder."""
+        try:
+            return super().erase_events(originator_id)
+        finally:
+            self._notifications.forget()
+
     def insert_many(self, groups: Sequence[Sequence[StoredEvent]]) -> list[Outcome]:
         """Stores many groups (each one aggregate's save) fast; each is stored whole or fails alone.
 
         One outcome a group, in order: its ledger seqs, or its IntegrityError or DataError. Raises OperationalError
         when the ledger cannot store.
         """
+        if len(groups) == 1:
+            try:
+                return [self._append(groups[0])]
+            except (IntegrityError, DataError) as error:
+                return [error]
         packer = Packer(self._appender, self.stream.prefix, self.connection.client.max_payload)
         return self.connection.call(packer.insert(groups), BULK_TIMEOUT_S)
 
@@ -210,7 +266,7 @@ class JetStreamApplicationRecorder(JetStreamAggregateRecorder, ApplicationRecord
     ) -> Sequence[Notification]:
         """Up to `limit` events in ledger order, from `start` to `stop`, of these topics or of all."""
         seq = 1 if start is None else start + (0 if inclusive_of_start else 1)
-        return self.connection.call(self._notifications(max(seq, 1), limit, stop, frozenset(topics)))
+        return self._notifications.select(max(seq, 1), limit, stop, frozenset(topics))
 
     def max_notification_id(self) -> int | None:
         """The last ledger seq, None while the ledger is empty."""
@@ -222,27 +278,4 @@ class JetStreamApplicationRecorder(JetStreamAggregateRecorder, ApplicationRecord
 
     def notification(self, seq: int, subject: str, body: bytes) -> Notification:
         """A stored message as the library knows it."""
-        event = decode(self.stream.prefix, subject, seq, body)
-        return Notification(event.originator_id, event.originator_version, event.topic, event.state, seq)
-
-    async def _notifications(
-        self, seq: int, limit: int, stop: int | None, topics: frozenset[str]
-    ) -> list[Notification]:
-        wanted = f"{self.stream.prefix}.>"
-        deadline = self.connection.loop.time() + self.connection.request_timeout_s
-        found: list[Notification] = []
-        while len(found) < limit and (stop is None or seq <= stop):
-            page, more = await read_page(self.connection, self.stream, wanted, seq, limit if not topics else 1_000)
-            for message in page:
-                if len(found) == limit or (stop is not None and message.seq > stop):
-                    return found
-                item = self.notification(message.seq, message.subject, message.body)
-                if not topics or item.topic in topics:
-                    found.append(item)
-            seq = page[-1].seq + 1 if page else seq
-            if not more:
-                late = self.connection.loop.time() > deadline
-                if self.stream.replicas == 1 or seq > self._heads.last_seq or late:
-                    break
-                await asyncio.sleep(0.02)  # a replica behind what this process wrote
-        return found
+        return Notification(*take_apart(self.stream.prefix, subject, seq, body, 0, len(body)), seq)

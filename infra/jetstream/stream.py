@@ -1,8 +1,4 @@
-"""The streams: declared by us, idempotently, and read message by message from their leader.
-
-What cannot be asked over the wire: whether the server syncs before it acknowledges (`sync_interval: always`). The
-embedded server's configuration is ours; a cluster's is its operator's word.
-"""
+"""The streams: declared by us, idempotently, and read message by message from their leader."""
 
 from __future__ import annotations
 
@@ -23,6 +19,8 @@ NOT_FOUND = 10037
 NAME_IN_USE = 10058
 STREAM_NOT_FOUND = 10059
 DELETES_IN_FLIGHT = 64
+ORIGINAL_TIME = b"\r\nRapport-Recorded-At: "
+"""How the one header of ours begins: on a message that was restored, when the ledger first took it."""
 
 
 class StoredMessage(NamedTuple):
@@ -37,6 +35,28 @@ class StoredMessage(NamedTuple):
 def recorded_at(time_ns: int) -> datetime:
     """A stream's own time as a `StoredMessage` has it, to the microsecond."""
     return EPOCH + timedelta(microseconds=time_ns // 1_000)
+
+
+def time_ns_of(text: str) -> int:
+    """An RFC 3339 time in ns since 1970, to the microsecond. Raises ValueError for anything else."""
+    moment = datetime.fromisoformat(text)
+    if moment.tzinfo is None:
+        raise ValueError("a time without zone")
+    return (moment - EPOCH) // timedelta(microseconds=1) * 1_000
+
+
+def original_time_ns(header: bytes | None, time_ns: int) -> int:
+    """When the ledger first took a message, in ns since 1970.
+
+    That is the stream's own `time_ns`, unless the message was restored and its raw header block names an earlier one.
+    """
+    if header is None or ORIGINAL_TIME not in header:
+        return time_ns
+    at = header.index(ORIGINAL_TIME) + len(ORIGINAL_TIME)
+    try:
+        return min(time_ns_of(header[at : header.index(b"\r", at)].decode()), time_ns)
+    except ValueError:
+        return time_ns
 
 
 @dataclass(frozen=True)
@@ -94,18 +114,21 @@ def ledger_settings(stream: Stream) -> dict[str, Any]:
 async def ensure(connection: Connection, stream: Stream, settings: dict[str, Any]) -> None:
     """Creates the stream, or checks that the one of that name has these settings."""
     try:
-        found = (await connection.api(f"STREAM.CREATE.{stream.name}", settings))["config"]
+        # Creating what is there with these settings changes nothing, so it may be asked like a read.
+        found = (await connection.read_api(f"STREAM.CREATE.{stream.name}", settings))["config"]
     except ApiError as error:
         if error.code != NAME_IN_USE:
             raise OperationalError(f"cannot declare the stream {stream.name}: {error.description}") from error
-        found = (await connection.api(f"STREAM.INFO.{stream.name}"))["config"]
+        found = (await connection.read_api(f"STREAM.INFO.{stream.name}"))["config"]
     if settings.get("allow_atomic") and not found.get("allow_atomic"):
         version = connection.client.connected_server_version
         if (version.major, version.minor) < (2, 12):
             raise OperationalError(f"the ledger needs nats-server 2.12 or newer, this is {version}")
-    wrong = {key: found.get(key) for key, value in settings.items() if found.get(key) != value}
+    # A stream may persist later than it acknowledges whatever the server does for others; absent is the default.
+    wanted, found = settings | {"persist_mode": "default"}, {"persist_mode": "default"} | found
+    wrong = {key: found.get(key) for key, value in wanted.items() if found.get(key) != value}
     if wrong:
-        listing = ", ".join(f"{key} is {was!r} instead of {settings[key]!r}" for key, was in wrong.items())
+        listing = ", ".join(f"{key} is {was!r} instead of {wanted[key]!r}" for key, was in wrong.items())
         raise ProgrammingError(f"the stream {stream.name} exists with other settings: {listing}")
 
 
@@ -125,6 +148,10 @@ class Description(NamedTuple):
     last_seq: int
     size_bytes: int
     replicas: int
+    leader: str | None
+    """The server that leads the stream; None without a cluster."""
+    followers: dict[str, str]
+    """The servers with the other replicas: `current`, `behind` or `offline`, as the leader sees them."""
     duplicate_window_s: float
     server_version: str
 
@@ -133,26 +160,41 @@ def describe(connection: Connection, stream: Stream) -> Description:
     """What operators want to know of a stream."""
     info = connection.call(connection.read_api(f"STREAM.INFO.{stream.name}"))
     config, held, version = info["config"], info["state"], connection.client.connected_server_version
+    cluster = info.get("cluster") or {}
     return Description(
         messages=held["messages"],
         last_seq=held["last_seq"],
         size_bytes=held["bytes"],
         replicas=config["num_replicas"],
+        leader=cluster.get("leader") if "name" in cluster else None,
+        followers={peer["name"]: _standing(peer) for peer in cluster.get("replicas") or ()},
         duplicate_window_s=config["duplicate_window"] / 1e9,
         server_version=f"{version.major}.{version.minor}.{version.patch}",
     )
 
 
+def _standing(peer: dict[str, Any]) -> str:
+    if peer.get("offline"):
+        return "offline"
+    return "current" if peer.get("current") else "behind"
+
+
 async def get_message(connection: Connection, stream: Stream, **query: Any) -> StoredMessage | None:
     """One message from the leader: `last_by_subj=…`, or `seq=…` with or without `next_by_subj=…`; None if none."""
     try:
-        found = (await connection.read_api(f"STREAM.MSG.GET.{stream.name}", query))["message"]
+        return message_of(await connection.read_api(f"STREAM.MSG.GET.{stream.name}", query))
     except ApiError as error:
         if error.code == NOT_FOUND:
             return None
         raise _explained(stream, error) from error
+
+
+def message_of(answer: dict[str, Any]) -> StoredMessage:
+    """The message in an answer of `STREAM.MSG.GET`."""
+    found = answer["message"]
     body = base64.b64decode(found.get("data", ""))
-    return StoredMessage(found["seq"], found["subject"], body, datetime.fromisoformat(found["time"]))
+    time_ns = original_time_ns(base64.b64decode(found.get("hdrs", "")), time_ns_of(found["time"]))
+    return StoredMessage(found["seq"], found["subject"], body, recorded_at(time_ns))
 
 
 async def scan_subject(

@@ -40,7 +40,7 @@ def originator_of(prefix: str, subject: str) -> UUID | str:
         raise ValueError(f"{subject!r} is not the subject of an aggregate under {prefix!r}")
     kind, _, token = tokens
     if kind == "uuid":
-        return UUID(hex=token)
+        return UUID(int=int(token, 16))
     if kind == "name":
         return bytes.fromhex(token[1:]).decode()
     return f"{kind}-{token}"

@@ -2,8 +2,18 @@
 
 import pyarrow as pa
 
+from domain import candidate, pool
+
 VERSION = 1
 """Raised when the mirror's tables change; an older file is then filled anew from the ledger."""
+
+
+def shown_as() -> str:
+    """The schema versions as which the rows show events, those above 1: rows of older ones look different."""
+    catalogues = ((candidate.KIND, candidate.EVENTS), (pool.KIND, pool.EVENTS))
+    newest = [(kind, type_, cls.v) for kind, table in catalogues for type_, cls in table.items()]
+    return " ".join(sorted(f"{kind}.{type_}.v{v}" for kind, type_, v in newest if v > 1))
+
 
 _TIME = pa.timestamp("us", "UTC")
 

@@ -77,3 +77,11 @@ create table if not exists ops.views (
     built_at   timestamptz not null,
     build_s    double not null
 );
+
+-- Stretches of the ledger that hold nothing, and rightly so.
+create table if not exists ops.known_gaps (
+    first_seq bigint not null,
+    last_seq  bigint not null,
+    reason    varchar not null,
+    noted_at  timestamptz not null
+);

@@ -25,7 +25,7 @@ def measure(candidates: int = 5_000, singles: int = 1_000) -> dict[str, float]:
     """Figures by name: `_per_s` are rates, `_ms` are times."""
     logging.configure("error")
     with TemporaryDirectory(prefix="rapport-bench-") as folder:
-        settings = Settings(data=Path(folder) / "data", nats_url=None)
+        settings = Settings.embedded(Path(folder) / "data")
         with Node(settings) as node:
             figures = {"record_bulk_per_s": record_bulk(node, candidates)}
             figures["record_single_per_s"] = record_one_by_one(node, singles, threads=1)

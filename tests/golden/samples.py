@@ -39,6 +39,9 @@ RULE = Rule.model_validate(
 )
 OTHER = "ab" * 16
 
+READ_AS: dict[str, Event] = {}
+"""What an older golden file (`<kind>.<type>.v<n>`) is read as, where that is not the sample of the newest version."""
+
 
 def samples() -> dict[str, Event]:
     """Events by `<kind>.<type>`."""

@@ -1,4 +1,4 @@
-"""Writes golden files for events that have none yet; never touches one that is there.
+"""Writes golden files for events that have none yet, and their digests; never touches one that is there.
 
 python -m tests.golden.write
 """
@@ -8,21 +8,22 @@ from pathlib import Path
 
 from infra.codec import encode
 from infra.jetstream.message import encode as encode_message
+from tests.golden import digests
 from tests.golden.samples import samples
 
-FOLDER = Path(__file__).parent / "events"
+FOLDER = digests.FOLDER / "events"
 KEY = bytes(range(32))
 NONCE = bytes(range(12))
 VERSION = 3
 
 
-def main() -> None:
-    """One file for each event type and schema version that has none."""
-    FOLDER.mkdir(exist_ok=True)
+def main(folder: Path = digests.FOLDER) -> None:
+    """One file in `events`, and one line in `SHA256SUMS`, for each event type whose newest version has none."""
+    (folder / "events").mkdir(exist_ok=True)
     for name, event in samples().items():
         kind = name.partition(".")[0]
         aggregate = f"{kind}-{'c0' * 16}"
-        path = FOLDER / f"{name}.v{event.v}.json"
+        path = folder / "events" / f"{name}.v{event.v}.json"
         if path.exists():
             continue
         stored = encode_message(encode(aggregate, VERSION, event, KEY, NONCE))
@@ -35,6 +36,7 @@ def main() -> None:
             "stored": stored.decode(),
         }
         path.write_text(json.dumps(golden, indent=2, ensure_ascii=False) + "\n", "utf-8")
+        digests.record(folder, f"events/{path.name}")
 
 
 if __name__ == "__main__":

@@ -7,7 +7,7 @@ import signal
 import socket
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from uuid import uuid4
@@ -24,6 +24,7 @@ from infra.jetstream import (
     declare_stream,
 )
 from infra.nats_server import EmbeddedServer
+from tests.proxy import Proxy, is_ack, is_refusal, never, once
 from tests.servers import fresh_name, shared_server
 
 
@@ -33,49 +34,6 @@ def event(originator_id: str, version: int, state: bytes = b'{"a":1}') -> Stored
 
 def candidate() -> str:
     return f"candidate-{uuid4().hex}"
-
-
-class Proxy:
-    """A TCP proxy to a NATS server that can swallow what the server says, or hang up."""
-
-    def __init__(self, port: int) -> None:
-        self._upstream = port
-        self._listener = socket.create_server(("127.0.0.1", 0))
-        self.port = self._listener.getsockname()[1]
-        self.swallow: Callable[[bytes], bool] = lambda _: False
-        self.swallowed = threading.Event()
-        self._pairs: list[tuple[socket.socket, socket.socket]] = []
-        threading.Thread(target=self._accept, daemon=True).start()
-
-    def hang_up(self) -> None:
-        for pair in self._pairs:
-            for end in pair:
-                with suppress(OSError):
-                    end.shutdown(socket.SHUT_RDWR)
-
-    def close(self) -> None:
-        self._listener.close()
-        self.hang_up()
-
-    def _accept(self) -> None:
-        with suppress(OSError):
-            while True:
-                client, _ = self._listener.accept()
-                server = socket.create_connection(("127.0.0.1", self._upstream))
-                self._pairs.append((client, server))
-                threading.Thread(target=self._pump, args=(client, server, False), daemon=True).start()
-                threading.Thread(target=self._pump, args=(server, client, True), daemon=True).start()
-
-    def _pump(self, source: socket.socket, target: socket.socket, from_server: bool) -> None:
-        with suppress(OSError):
-            while chunk := source.recv(65536):
-                if from_server and self.swallow(chunk):
-                    self.swallowed.set()
-                else:
-                    target.sendall(chunk)
-        for end in (source, target):
-            with suppress(OSError):
-                end.shutdown(socket.SHUT_RDWR)
 
 
 @pytest.fixture
@@ -90,22 +48,6 @@ def through_proxy(proxy: Proxy, nats_server: EmbeddedServer, stream: Stream) -> 
     url = nats_server.url.replace(str(nats_server.port), str(proxy.port))
     with Connection(url, request_timeout_s=2.0) as connection:
         yield JetStreamApplicationRecorder(connection, stream, ack_timeout_s=1.0)
-
-
-def is_ack(chunk: bytes) -> bool:
-    return b'"seq":' in chunk and b'"stream":' in chunk
-
-
-def once(predicate: Callable[[bytes], bool]) -> Callable[[bytes], bool]:
-    left = [1]
-
-    def check(chunk: bytes) -> bool:
-        if left and predicate(chunk):
-            left.pop()
-            return True
-        return False
-
-    return check
 
 
 @pytest.mark.parametrize("count", [1, 3])
@@ -132,7 +74,7 @@ class TestLostAcknowledgement:
 
         def swallow_and_break(chunk: bytes) -> bool:
             if is_ack(chunk):
-                proxy.swallow = lambda _: False
+                proxy.swallow = never
                 threading.Timer(0.05, proxy.hang_up).start()
                 return True
             return False
@@ -153,7 +95,7 @@ class TestLostAcknowledgement:
         """The answer that got lost was a refusal."""
         originator_id = candidate()
         recorder.insert_events([event(originator_id, v + 1, b'{"mine":false}') for v in range(count)])
-        proxy.swallow = once(lambda chunk: b'"err_code":10071' in chunk)
+        proxy.swallow = once(is_refusal)
         with pytest.raises(IntegrityError):
             through_proxy.insert_events([event(originator_id, v + 1) for v in range(count)])
         assert proxy.swallowed.is_set()

@@ -76,7 +76,9 @@ def nodes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Nodes]:
     secret = SecretStr(base64.b64encode(key).decode())
     with (
         EmbeddedServer(folder / "nats") as server,
-        Node(Settings(data=folder / "node", nats_url=server.url, master_key=secret)) as node,
+        Node(
+            Settings(data=folder / "node", nats_url=server.url, nats_system_url=server.system_url, master_key=secret)
+        ) as node,
         writer(server.url, LocalMasterKey(key), node.forest_of) as other,
     ):
         yield node, other

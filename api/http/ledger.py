@@ -1,0 +1,42 @@
+"""The ledger itself: is it still what the mirror saw?"""
+
+from collections.abc import Iterator
+from dataclasses import asdict
+from typing import Any
+
+import orjson
+from eventsourcing.persistence import OperationalError
+from fastapi import APIRouter
+from fastapi.responses import StreamingResponse
+
+from api.http.parameters import NodeUpToDate
+from api.node import Node
+from consumers.verification import Finding, Progress, Summary, verify
+
+router = APIRouter(tags=["operations"])
+
+
+@router.get("/v1/ledger/verification", summary="The whole ledger against the mirror")
+def verification(node: NodeUpToDate) -> StreamingResponse:
+    """NDJSON: `{"progress": …}` now and then, `{"finding": …}`s, at last `{"summary": …}` or `{"error": …}`."""
+    return StreamingResponse(_lines(node), media_type="application/x-ndjson")
+
+
+def _lines(node: Node) -> Iterator[bytes]:
+    with node.projector.cursor() as cursor:
+        try:
+            for item in verify(node.connection, node.stream, cursor):
+                yield orjson.dumps(as_line(item)) + b"\n"
+        except OperationalError as error:
+            yield orjson.dumps({"error": str(error)}) + b"\n"
+
+
+def as_line(item: Finding | Progress | Summary) -> dict[str, Any]:
+    """What `verify` yields, as a document with one member that says which it is."""
+    match item:
+        case Finding():
+            return {"finding": {k: v for k, v in asdict(item).items() if v is not None}}
+        case Progress():
+            return {"progress": asdict(item)}
+        case Summary():
+            return {"summary": asdict(item) | {"clean": item.is_clean}}

@@ -1,0 +1,250 @@
+"""The whole ledger against the mirror: every event that is missing, altered, foreign, broken, or in neither.
+
+It stands here because it needs both sides and belongs to neither: a broker is unknown to `projections`, the mirror to
+`infra`. Nothing is written. Findings name seq, aggregate, type and hashes, never a body.
+"""
+
+import re
+import time
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from hashlib import sha256
+from itertools import chain
+
+from duckdb import DuckDBPyConnection
+
+from consumers.handing_out import handed_out
+from consumers.loss import KEYS, NAME, held_by
+from infra.crypto.keyring import GIVEN_UP, PEPPER
+from infra.jetstream import Connection, LedgerCorruptedError, RawMessage, Stream
+from infra.jetstream.message import decode
+from infra.jetstream.subjects import originator_of
+from projections import mirrored
+from projections.mirrored import Entry, Gap, Jump
+
+WINDOW = 10_000
+"""Seqs compared at a time: what bounds the memory."""
+_TYPE = re.compile(r"[a-z_]{1,40}\Z")
+
+
+class Kind(StrEnum):
+    """What can be wrong with one place of the ledger."""
+
+    MISSING = "missing"  # in the mirror, no longer in the ledger
+    ALTERED = "altered"  # in both, and not the same
+    FOREIGN = "foreign"  # in the ledger below the checkpoint, never seen by the mirror
+    BROKEN = "broken"  # not an event, not its subject's, or not the next version
+    GAP = "gap"  # in neither, and nobody knows why
+    MIRROR = "mirror"  # the mirror's own row is damaged
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One event, or for a gap the stretch from `seq` to `last_seq`."""
+
+    kind: Kind
+    seq: int
+    last_seq: int
+    detail: str
+    name: str | None = None
+    version: int | None = None
+    type: str | None = None
+    ledger_hash: str | None = None
+    mirror_hash: str | None = None
+
+
+@dataclass(frozen=True)
+class Progress:
+    """So many of so many seqs are compared."""
+
+    done: int
+    total: int
+
+
+@dataclass(frozen=True)
+class Summary:
+    """What there was. `withheld`: events that the server counts and does not hand out, for it cannot read them.
+    `keys_lost`: candidates and pools, at least, whose key is not there or cannot be read.
+    """
+
+    events: int
+    ledger_last_seq: int
+    checkpoint: int
+    withheld: int
+    keys_lost: int
+    duration_s: float
+    findings: dict[str, int] = field(default_factory=dict)
+
+    @property
+    def is_clean(self) -> bool:
+        """Whether nothing was found."""
+        return not (self.findings or self.withheld or self.keys_lost)
+
+
+def verify(
+    connection: Connection, stream: Stream, cursor: DuckDBPyConnection
+) -> Iterator[Finding | Progress | Summary]:
+    """Every finding in order of seq (those in the mirror's versions last), progress in between, the summary at the end.
+
+    What the ledger takes meanwhile is left for the next time. Raises OperationalError when it cannot be read.
+    """
+    return _Verification(connection, stream, cursor).run()
+
+
+class _Verification:
+    def __init__(self, connection: Connection, stream: Stream, cursor: DuckDBPyConnection) -> None:
+        self._connection = connection
+        self._stream = stream
+        self._cursor = cursor
+        self._checkpoint = mirrored.extent(cursor).checkpoint
+        self._known_gaps = mirrored.known_gaps(cursor)
+        self._held = held_by(connection, stream)
+        self._versions: dict[str, int] = {}  # of aggregates with events beyond the checkpoint
+        self._counts: Counter[str] = Counter()
+        self._broken: set[int] = set()
+        self._read = 0
+        self._events = 0
+        self._gap: Gap | None = None
+
+    def run(self) -> Iterator[Finding | Progress | Summary]:
+        begun = time.monotonic()
+        total = max(self._checkpoint, self._held.last_seq)
+        for after, until, messages in _windows(self._messages(), total):
+            for finding in self._window(after, until, messages):
+                yield self._counted(finding)
+            yield Progress(until, total)
+        for finding in chain(self._gaps(), self._jumps()):
+            yield self._counted(finding)
+        yield Summary(
+            events=self._events,
+            ledger_last_seq=self._held.last_seq,
+            checkpoint=self._checkpoint,
+            withheld=max(0, self._held.messages - self._read),
+            keys_lost=max(0, mirrored.aggregates(self._cursor) - self._keys()),
+            duration_s=time.monotonic() - begun,
+            findings=dict(self._counts),
+        )
+
+    def _keys(self) -> int:
+        """How many keys can be read, with those whose loss was accepted."""
+        count, held = 0, held_by(self._connection, KEYS)
+        if held.messages:
+            for message in handed_out(self._connection, KEYS, 0, held.last_seq, WINDOW):
+                entry = message.subject.removeprefix(f"{KEYS.prefix}.")
+                count += int(message.body) if entry == GIVEN_UP else entry != PEPPER
+        return count
+
+    def _counted(self, finding: Finding) -> Finding:
+        self._counts[finding.kind.value] += 1
+        return finding
+
+    def _window(self, after: int, until: int, messages: Mapping[int, RawMessage]) -> Iterator[Finding]:
+        known = min(until, self._checkpoint)
+        entries = {e.seq: e for e in mirrored.entries(self._cursor, after, known)} if after < known else {}
+        self._look_up_versions(m for m in messages.values() if m.seq > self._checkpoint)
+        for seq in range(after + 1, until + 1):
+            entry, message = entries.get(seq), messages.get(seq)
+            if entry is None and message is None:
+                self._gap = (self._gap[0], seq) if self._gap is not None else (seq, seq)
+                continue
+            self._events += 1
+            yield from self._gaps()
+            if message is None:
+                assert entry is not None  # noqa: S101 - one of them is there
+                yield _of_entry(Kind.MISSING, entry, "it is in the mirror only")
+            if entry is not None and not entry.intact:
+                yield _of_entry(Kind.MIRROR, entry, "the mirror's row no longer has the hash noted beside it")
+            if message is not None:
+                finding = self._compared(message, entry)
+                if finding is not None:
+                    yield finding
+
+    def _compared(self, message: RawMessage, entry: Entry | None) -> Finding | None:
+        hash_ = sha256(message.body).digest()
+        if entry is None and message.seq <= self._checkpoint:
+            return _of_message(Kind.FOREIGN, message, "the mirror never saw it", hash_)
+        if entry is not None and hash_ != entry.hash:
+            return _of_message(Kind.ALTERED, message, "its bytes are others than the mirror saw", hash_, entry)
+        try:
+            event = decode(self._stream.prefix, message.subject, message.seq, message.body)
+        except LedgerCorruptedError:
+            self._broken.add(message.seq)
+            return _of_message(Kind.BROKEN, message, "it is no event, or not one of its subject", hash_, entry)
+        name, version = str(event.originator_id), event.originator_version
+        if entry is not None:
+            ours = (name, version, event.topic, message.time_ns // 1_000)
+            theirs = (entry.name, entry.version, entry.type, entry.recorded_at_us)
+            if ours == theirs:
+                return None
+            names = ("aggregate", "version", "type", "recorded_at")
+            differing = [what for what, a, b in zip(names, ours, theirs, strict=True) if a != b]
+            detail = f"ledger and mirror differ in its {', '.join(differing)}"
+            return _of_message(Kind.ALTERED, message, detail, hash_, entry)
+        before, self._versions[name] = self._versions.get(name, 0), version
+        if version == before + 1:
+            return None
+        self._broken.add(message.seq)
+        return _of_message(Kind.BROKEN, message, f"version {version} follows version {before}", hash_)
+
+    def _look_up_versions(self, messages: Iterator[RawMessage]) -> None:
+        names = {name for m in messages if (name := _name(m)) is not None and name not in self._versions}
+        if names and self._checkpoint:
+            self._versions |= mirrored.heads(self._cursor, sorted(names))
+
+    def _gaps(self) -> Iterator[Finding]:
+        """What is unknown of the gap that has just ended."""
+        gap, self._gap = self._gap, None
+        for first, last in mirrored.unknown_gaps([gap], self._known_gaps) if gap is not None else ():
+            yield Finding(Kind.GAP, first, last, "neither ledger nor mirror holds anything here")
+
+    def _jumps(self) -> Iterator[Finding]:
+        for jump in mirrored.jumps(self._cursor):
+            if jump.seq not in self._broken:
+                detail = f"version {jump.version} follows version {jump.version_before}"
+                yield Finding(Kind.BROKEN, jump.seq, jump.seq, detail, *_named(jump))
+
+    def _messages(self) -> Iterator[RawMessage]:
+        """Everything the server hands out, up to the last seq there was at the start."""
+        if self._held.messages:
+            for message in handed_out(self._connection, self._stream, 0, self._held.last_seq, WINDOW):
+                self._read += 1
+                yield message
+
+
+def _windows(messages: Iterator[RawMessage], total: int) -> Iterator[tuple[int, int, Mapping[int, RawMessage]]]:
+    """`messages` by stretches of `WINDOW` seqs, up to `total`, empty ones included."""
+    message = next(messages, None)
+    for after in range(0, total, WINDOW):
+        until = min(after + WINDOW, total)
+        held: dict[int, RawMessage] = {}
+        while message is not None and message.seq <= until:
+            held[message.seq] = message
+            message = next(messages, None)
+        yield after, until, held
+
+
+def _name(message: RawMessage) -> str | None:
+    """The aggregate that a subject stands for, if it looks like one of ours: a foreign subject may say anything."""
+    prefix = message.subject.partition(".")[0]
+    try:
+        name = str(originator_of(prefix, message.subject))
+    except ValueError:
+        return None
+    return name if NAME.match(name) else None
+
+
+def _named(row: Entry | Jump) -> tuple[str | None, int, str | None]:
+    """Name, version and type as far as they look like ours: what was no event may say anything."""
+    return row.name if NAME.match(row.name) else None, row.version, row.type if _TYPE.match(row.type) else None
+
+
+def _of_entry(kind: Kind, entry: Entry, detail: str) -> Finding:
+    return Finding(kind, entry.seq, entry.seq, detail, *_named(entry), mirror_hash=entry.hash.hex())
+
+
+def _of_message(kind: Kind, message: RawMessage, detail: str, hash_: bytes, entry: Entry | None = None) -> Finding:
+    if entry is None:
+        return Finding(kind, message.seq, message.seq, detail, _name(message), ledger_hash=hash_.hex())
+    return Finding(kind, message.seq, message.seq, detail, *_named(entry), hash_.hex(), entry.hash.hex())

@@ -1,0 +1,1 @@
+select notification_id from tracking where projection = ? and application_name = ?;

@@ -1,0 +1,57 @@
+"""From stored messages to events, and from events to states."""
+
+from collections.abc import Iterable
+from functools import reduce
+from typing import TypeVar
+
+import orjson
+from eventsourcing.persistence import StoredEvent
+from pydantic import ValidationError
+
+from domain import candidate
+from domain.candidate import Candidate, CandidateEvent
+from domain.errors import UnreadableCandidate as Unreadable
+from domain.event import Event, Recorded
+from domain.upcasters import UnknownEventError
+from infra import codec
+from infra.crypto.sealing import SealBrokenError
+from infra.jetstream.stream import StoredMessage
+
+_E = TypeVar("_E", bound=Event)
+Stored = list[tuple[StoredMessage, StoredEvent]]
+
+
+def decoded(name: str, history: Stored, key: bytes | None, of: type[_E]) -> list[Recorded[_E]] | Unreadable:
+    """The events of an aggregate as the ledger holds them, or why one of them cannot be read."""
+    try:
+        return [_recorded(name, message, event, key, of) for message, event in history]
+    except (codec.KeyDestroyedError, SealBrokenError, UnknownEventError, ValidationError) as error:
+        reason = "its events do not fit the catalogue" if isinstance(error, ValidationError) else str(error)
+        return Unreadable(f"the ledger holds an event of this candidate that cannot be read: {reason}")
+
+
+def _recorded(name: str, message: StoredMessage, stored: StoredEvent, key: bytes | None, of: type[_E]) -> Recorded[_E]:
+    version = stored.originator_version
+    event = codec.decode(name, version, stored.topic, orjson.loads(stored.state), key)
+    if not isinstance(event, of):
+        raise UnknownEventError(f"{stored.topic} is not an event of this aggregate")
+    return Recorded(codec.split_id(name)[1], version, message.seq, message.recorded_at, event)
+
+
+def readable(history: list[Recorded[_E]] | Unreadable) -> list[Recorded[_E]]:
+    """The events. Raises UnreadableCandidate where there is a reason instead."""
+    if isinstance(history, Unreadable):
+        raise history
+    return history
+
+
+def fold(state: Candidate, history: Iterable[Recorded[CandidateEvent]]) -> Candidate:
+    """The state after `history`."""
+    return reduce(lambda s, r: candidate.evolve(s, r.event, r.version, r.seq, r.recorded_at), history, state)
+
+
+def state_of(id_: str, history: list[Recorded[CandidateEvent]] | Unreadable) -> Candidate:
+    """The state that a whole history makes; one that cannot be read makes a state that says so."""
+    if isinstance(history, Unreadable):
+        return Candidate(id_, version=1, unreadable=str(history))
+    return fold(Candidate(id_), history)

@@ -1,0 +1,1 @@
+select (select count(*) from main.identity) + (select count(*) from pii.pools) as aggregates

@@ -1,0 +1,1 @@
+insert into ops.known_gaps values ($first, $last, $reason, now())

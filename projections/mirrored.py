@@ -1,0 +1,139 @@
+"""The mirror as evidence: what the ledger held, to compare it with and to restore it from. Each takes a reading cursor.
+
+A name is an aggregate's, such as `candidate-9f…`; times are microseconds since 1970.
+"""
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+from duckdb import DuckDBPyConnection
+
+from projections import sql
+
+
+class Extent(NamedTuple):
+    """How much the mirror holds: up to which seq, of how many events; and the rows and last seq found in it."""
+
+    checkpoint: int
+    events: int
+    rows: int
+    last_seq: int
+
+
+class Entry(NamedTuple):
+    """What the mirror knows of one event. `intact`: its body still has the hash noted beside it."""
+
+    seq: int
+    name: str
+    version: int
+    type: str
+    recorded_at_us: int
+    hash: bytes
+    intact: bool
+
+
+class Body(NamedTuple):
+    """One event to put back."""
+
+    seq: int
+    name: str
+    recorded_at_us: int
+    hash: bytes
+    body: bytes
+
+
+class Jump(NamedTuple):
+    """An event whose version does not follow the one before it in its aggregate."""
+
+    seq: int
+    name: str
+    version: int
+    type: str
+    version_before: int
+
+
+class Census(NamedTuple):
+    """How many events, and of how many candidates."""
+
+    events: int
+    candidates: int
+
+
+Gap = tuple[int, int]
+"""First and last seq of a stretch, both included."""
+
+
+def extent(cur: DuckDBPyConnection) -> Extent:
+    """How much there is."""
+    return Extent(*_rows(cur, "extent")[0])
+
+
+def entries(cur: DuckDBPyConnection, after: int, until: int) -> list[Entry]:
+    """What lies behind `after`, up to and with `until`, in order."""
+    return [Entry(*row) for row in _rows(cur, "entries", after=after, until=until)]
+
+
+def bodies(cur: DuckDBPyConnection, after: int, until: int) -> list[Body]:
+    """The same with the stored bytes."""
+    return [Body(*row) for row in _rows(cur, "bodies", after=after, until=until)]
+
+
+def census(cur: DuckDBPyConnection, gaps: Sequence[Gap]) -> Census:
+    """How many events lie in these stretches, and of how many candidates."""
+    firsts, lasts = [first for first, _ in gaps], [last for _, last in gaps]
+    return Census(*_rows(cur, "census", firsts=firsts, lasts=lasts)[0])
+
+
+def heads(cur: DuckDBPyConnection, names: Sequence[str]) -> dict[str, int]:
+    """The last version of each aggregate that the mirror knows."""
+    found = dict(_rows(cur, "heads", ids=[name.partition("-")[2] for name in names]))
+    return {name: found[name] for name in names if name in found}
+
+
+def jumps(cur: DuckDBPyConnection) -> list[Jump]:
+    """The events whose version does not follow."""
+    return [Jump(*row) for row in _rows(cur, "jumps")]
+
+
+def identifiers(cur: DuckDBPyConnection) -> list[tuple[str, str, str]]:
+    """What leads to an aggregate: its kind, an identifier tied to a candidate or a pool's name, and the id.
+
+    Of several to which one identifier was tied the first counts, as with claims.
+    """
+    return _rows(cur, "identifiers")
+
+
+def aggregates(cur: DuckDBPyConnection) -> int:
+    """How many candidates and pools there are."""
+    count: int = _rows(cur, "aggregates")[0][0]
+    return count
+
+
+def known_gaps(cur: DuckDBPyConnection) -> list[Gap]:
+    """Stretches of the ledger that hold nothing, and rightly so: deletions, and losses that an operator accepted."""
+    return _rows(cur, "known_gaps")
+
+
+def note_gap(connection: DuckDBPyConnection, first: int, last: int, reason: str) -> None:
+    """From now on it is known that the ledger holds nothing here."""
+    _rows(connection, "note_gap", first=first, last=last, reason=reason)
+
+
+def unknown_gaps(gaps: Sequence[Gap], known: Sequence[Gap]) -> list[Gap]:
+    """What is left of `gaps` without the `known` ones; both in order."""
+    left: list[Gap] = []
+    for first, last in gaps:
+        start = first
+        for known_first, known_last in known:
+            if known_last < start or known_first > last:
+                continue
+            if known_first > start:
+                left.append((start, known_first - 1))
+            start = known_last + 1
+        if start <= last:
+            left.append((start, last))
+    return left
+
+
+def _rows(cur: DuckDBPyConnection, query: str, **parameters: object) -> list[Any]:
+    return cur.execute(sql.load("projections.mirror", f"queries/{query}.sql"), parameters or None).fetchall()
