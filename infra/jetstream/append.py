@@ -6,14 +6,16 @@ import asyncio
 
 from eventsourcing.persistence import OperationalError
 
-from infra.jetstream.batch import CONFLICTS, TRY_AGAIN, publish_batch, publish_one
+from infra.jetstream.batch import CONFLICTS, TRY_AGAIN, leaves_doubt, publish_batch, publish_one
 from infra.jetstream.connection import Connection
 from infra.jetstream.heads import EMPTY, Head, Heads
 from infra.jetstream.plan import Conflict, Plan
 from infra.jetstream.replies import ApiError, ConnectionLost
 from infra.jetstream.stream import Stream, scan_subject
 
-ATTEMPTS = 5
+ATTEMPTS = 3  # at least, and for so many times as long as an acknowledgement may take: a cluster elects in 4 to 9 s
+PATIENCE = 2.0
+LONGEST_PAUSE_S = 0.5
 BATCHES_IN_FLIGHT = 12  # the server allows 50 a stream, over all processes
 
 
@@ -41,36 +43,51 @@ class Appender:
         Raises Conflict when an aggregate has moved on, OperationalError when the outcome stayed unknown or the server
         cannot store. A lost acknowledgement is resolved by reading back what the ledger holds.
         """
-        trouble: Exception | None = None
-        for attempt in range(ATTEMPTS):
+        loop = self._connection.loop
+        give_up_at = loop.time() + PATIENCE * self._ack_timeout_s
+        attempts = 0
+        while True:
             conflict: Conflict | None = None
             try:
-                expected = await self._expect(plan, fresh=attempt > 0)
+                expected = await self._expect(plan, fresh=attempts > 0)
                 try:
                     last_seq = await self._publish(plan, expected)
                 except ConnectionLost:
                     published = expected
                     raise
+                except ApiError as error:
+                    published = expected if self._leaves_doubt(error, expected) else published
+                    raise
                 return self._settle(plan, list(range(last_seq - len(plan) + 1, last_seq + 1)))
             except ConnectionLost as error:
-                trouble = error
-                await asyncio.sleep(0.1 * 2**attempt)
+                trouble: Exception = error
+                await asyncio.sleep(min(0.1 * 2**attempts, LONGEST_PAUSE_S))
                 await self._connection.wait_connected(self._ack_timeout_s)
             except ApiError as error:
                 trouble = error
                 if error.code in TRY_AGAIN:
-                    await asyncio.sleep(0.02 * 2**attempt)
+                    await asyncio.sleep(min(0.02 * 2**attempts, LONGEST_PAUSE_S))
                 elif error.code not in CONFLICTS:
                     raise OperationalError(f"the ledger cannot store: {error.description}") from error
             except Conflict as error:
-                conflict = error
-            if published is not None:
-                stored = await self._read_back(plan, published)
-                if stored is not None:
-                    return self._settle(plan, stored)
+                trouble = conflict = error
+            attempts += 1
+            try:
+                stored = None if published is None else await self._read_back(plan, published)
+            except ConnectionLost as error:
+                trouble, conflict, stored = error, None, None
+            if stored is not None:
+                return self._settle(plan, stored)
             if conflict is not None:
                 raise conflict
-        raise OperationalError(f"the append was not confirmed after {ATTEMPTS} attempts: {trouble}") from trouble
+            if attempts >= ATTEMPTS and loop.time() > give_up_at:
+                raise OperationalError(
+                    f"the append was not confirmed after {attempts} attempts: {trouble}"
+                ) from trouble
+
+    def _leaves_doubt(self, error: ApiError, expected: dict[str, int]) -> bool:
+        seq = next(iter(expected.values())) if len(expected) == 1 else None
+        return self._stream.replicas > 1 and leaves_doubt(error, seq)
 
     async def _expect(self, plan: Plan, *, fresh: bool) -> dict[str, int]:
         """The seq that each run's first message expects to follow; `fresh` asks the leader, whatever is remembered."""
@@ -115,15 +132,24 @@ class Appender:
             return await publish_batch(self._connection, messages, self._ack_timeout_s)
 
     async def _read_back(self, plan: Plan, expected: dict[str, int]) -> list[int] | None:
-        """The seqs if the ledger holds this plan, byte for byte, behind what it expected to follow; else None."""
+        """The seqs if the ledger holds this plan, byte for byte, behind what it expected to follow; else None.
+
+        Raises ConnectionLost when the answer is older than what is known (a leader that was deposed without noticing).
+        """
         seqs: dict[int, int] = {}
         for run in plan.runs.values():
-            messages = scan_subject(self._connection, self._stream, run.subject, expected[run.subject] + 1)
+            seq = expected[run.subject]
+            messages = scan_subject(self._connection, self._stream, run.subject, seq + 1)
             for position in run.positions:
                 message = await anext(messages, None)
-                if message is None or message.body != plan.messages[position][1]:
+                if message is None:
+                    head = self._heads.known(run.subject)
+                    if head is not None and head.seq > seq:
+                        raise ConnectionLost(f"the leader of {self._stream.name} is behind")
                     return None
-                seqs[position] = message.seq
+                if message.body != plan.messages[position][1]:
+                    return None
+                seqs[position] = seq = message.seq
         return [seqs[position] for position in range(len(plan))]
 
     def _settle(self, plan: Plan, seqs: list[int]) -> list[int]:

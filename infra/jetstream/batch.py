@@ -3,22 +3,37 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import secrets
 from collections.abc import Sequence
 
 from infra.jetstream.connection import Connection
 from infra.jetstream.lane import Request
-from infra.jetstream.replies import ConnectionLost, read_api_reply
+from infra.jetstream.replies import ApiError, ConnectionLost, read_api_reply
 
 MOST = 1_000
 # A subject's last sequence is not the expected one: at commit of a batch, or because a batch is at it right now.
 CONFLICTS = (10071, 10164)
 # Nothing of a batch was stored: incomplete (the server waits 10 s for the rest), too many open, no leader yet.
 TRY_AGAIN = (10176, 10210, 10008)
+_LAST_SEQ = re.compile(r"wrong last sequence: (\d+)")
 _EXPECTED = b"Nats-Expected-Last-Subject-Sequence: %d\r\n"
 
 Message = tuple[str, bytes, int | None]
 """Subject, body, and the subject's last seq that it expects (0: none yet; None: no expectation)."""
+
+
+def leaves_doubt(error: ApiError, expected: int | None) -> bool:
+    """Whether, on a cluster, another server may store what this one has refused.
+
+    A leader that was cut off and comes back is not told at once that there is a newer one. A publish then reaches
+    both, and the first answer counts: the old one's refusal may come while the new one stores. Only if the refusal
+    names a last seq beyond `expected` is it final, for no leader can be behind that.
+    """
+    if error.code not in CONFLICTS + TRY_AGAIN:
+        return False
+    last = _LAST_SEQ.search(error.description) if error.code == CONFLICTS[0] else None
+    return last is None or expected is None or int(last[1]) <= expected
 
 
 async def publish_one(

@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 from infra.jetstream.connection import Connection
 from infra.jetstream.message import version_of
+from infra.jetstream.replies import ConnectionLost
 from infra.jetstream.stream import Stream, get_message
 
 
@@ -68,9 +69,15 @@ class Heads:
             self._known.pop(subject, None)
 
     async def read(self, subject: str) -> Head:
-        """The head as the stream's leader has it, remembered from now on."""
+        """The head as the stream's leader has it, remembered from now on.
+
+        Raises ConnectionLost when, on a cluster, the leader has less than is known: it was deposed without noticing.
+        """
         message = await get_message(self._connection, self._stream, last_by_subj=subject)
         head = EMPTY if message is None else Head(version_of(subject, message.seq, message.body), message.seq)
+        known = self.known(subject)
+        if self._stream.replicas > 1 and known is not None and head.seq < known.seq:
+            raise ConnectionLost(f"the leader of {self._stream.name} is behind")
         self.forget(subject)
         self.note(subject, head)
         return head

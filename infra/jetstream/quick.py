@@ -9,11 +9,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from threading import BoundedSemaphore, Lock
 
-from infra.jetstream.batch import MOST, batch_requests, last_of_batch, one_request
+from infra.jetstream.batch import MOST, batch_requests, last_of_batch, leaves_doubt, one_request
 from infra.jetstream.connection import Connection
 from infra.jetstream.heads import EMPTY, Head, Heads
 from infra.jetstream.plan import Plan
 from infra.jetstream.replies import ApiError, ConnectionLost, read_api_reply
+from infra.jetstream.stream import Stream
 
 FEW = 10  # up to so many go quicker one by one
 BATCHES_IN_FLIGHT = 12  # the server allows 50 a stream, over all processes
@@ -46,8 +47,11 @@ class _Turn:
 class QuickAppender:
     """Tries an append once. Safe for use by many threads."""
 
-    def __init__(self, connection: Connection, heads: Heads, *, gaps: bool, ack_timeout_s: float) -> None:
+    def __init__(
+        self, connection: Connection, stream: Stream, heads: Heads, *, gaps: bool, ack_timeout_s: float
+    ) -> None:
         self._connection = connection
+        self._replicated = stream.replicas > 1
         self._heads = heads
         self._gaps = gaps
         self._ack_timeout_s = ack_timeout_s
@@ -92,7 +96,9 @@ class QuickAppender:
             with self._batches, self._connection.lanes.lane() as lane:
                 opening, closing = lane.exchange(batch_requests(messages), self._ack_timeout_s)
                 return last_of_batch(opening, closing)
-        except ApiError:
+        except ApiError as error:
+            if self._leaves_doubt(error, None):
+                raise InDoubt(expected) from None
             return None
         except ConnectionLost:
             raise InDoubt(expected) from None
@@ -151,18 +157,23 @@ class QuickAppender:
                     opening, closing = lane.exchange(batch_requests(messages), self._ack_timeout_s)
                     try:
                         last_seq = last_of_batch(opening, closing)
-                    except ApiError:
-                        pass  # somebody in it is in conflict; alone the others are not
+                    except ApiError as error:
+                        if self._leaves_doubt(error, None):
+                            return
+                        # Somebody in it is in conflict; alone the others are not.
                     else:
                         for number, turn in enumerate(group, 1):
                             turn.seq, turn.in_doubt = last_seq - len(group) + number, False
                         return
                 requests = [one_request(turn.subject, turn.body, turn.expected) for turn in group]
                 for turn, reply in zip(group, lane.exchange(requests, self._ack_timeout_s), strict=True):
-                    turn.in_doubt = False
                     try:
                         turn.seq = int(read_api_reply(reply)["seq"])
-                    except ApiError:
-                        continue
+                        turn.in_doubt = False
+                    except ApiError as error:
+                        turn.in_doubt = self._leaves_doubt(error, turn.expected)
         except ConnectionLost:
             return
+
+    def _leaves_doubt(self, error: ApiError, expected: int | None) -> bool:
+        return self._replicated and leaves_doubt(error, expected)

@@ -61,7 +61,7 @@ class JetStreamAggregateRecorder(AggregateRecorder):
         self.stream = stream
         self._gaps = purpose == "snapshots"
         self._heads = Heads(connection, stream)
-        self._quick = QuickAppender(connection, self._heads, gaps=self._gaps, ack_timeout_s=ack_timeout_s)
+        self._quick = QuickAppender(connection, stream, self._heads, gaps=self._gaps, ack_timeout_s=ack_timeout_s)
         self._appender = Appender(connection, stream, self._heads, gaps=self._gaps, ack_timeout_s=ack_timeout_s)
 
     def insert_events(
