@@ -6,7 +6,7 @@ STAMP := $(VENV)/.installed
 WORKERS ?= auto
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo up test lint types bench soak lock clean
+.PHONY: help setup demo up test lint types bench bench-ledger soak lock clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -39,6 +39,9 @@ types: setup
 
 bench: setup ## speed of the ledger and the views, measured on this machine
 	$(BIN)/python -m tests.benchmarks
+
+bench-ledger: setup ## the ledger side by side with UmaDB, PostgreSQL and SQLite
+	$(BIN)/python -m tests.benchmarks.side_by_side
 
 soak: setup ## the long versions of the tests
 	RAPPORT_SOAK=1 $(BIN)/pytest -n $(WORKERS) --dist worksteal

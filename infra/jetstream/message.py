@@ -8,26 +8,21 @@ from __future__ import annotations
 
 import base64
 import re
-from typing import Any, NamedTuple
+from typing import Any
 from uuid import UUID
 
 import orjson
 from eventsourcing.persistence import DataError, OperationalError, StoredEvent
 
-from infra.jetstream.subjects import originator_of
+from infra.jetstream.subjects import originator_if_usual, originator_of
 
 _STATE = b',"state":'
 _STATE64 = b',"state64":"'
 _USUAL = re.compile(rb'\{"id":"([^"\\]*)","version":(\d+),"type":"([^"\\]*)","state":(?=\{)')
 
 
-class Parts(NamedTuple):
-    """What `StoredEvent` and `Notification` are made of."""
-
-    originator_id: UUID | str
-    version: int
-    topic: str
-    state: bytes
+Parts = tuple[UUID | str, int, str, bytes]
+"""What `StoredEvent` and `Notification` are made of: originator id, version, topic, state."""
 
 
 class LedgerCorruptedError(OperationalError):
@@ -52,29 +47,29 @@ def encode(event: StoredEvent) -> bytes:
 
 def decode(prefix: str, subject: str, seq: int, body: bytes) -> StoredEvent:
     """The event as it was given to `encode`. Raises LedgerCorruptedError when body and subject disagree."""
-    return StoredEvent(*take_apart(prefix, subject, seq, body, 0, len(body)))
+    return StoredEvent(*take_apart(prefix.encode(), subject.encode(), seq, body, 0, len(body)))
 
 
-def take_apart(prefix: str, subject: str, seq: int, buffer: bytes, start: int, end: int) -> Parts:
+def take_apart(prefix: bytes, subject: bytes, seq: int, buffer: bytes, start: int, end: int) -> Parts:
     """The members of the event between `start` and `end`.
 
     Raises LedgerCorruptedError when body and subject disagree.
     """
     usual = _USUAL.match(buffer, start, end)
+    if usual is not None:
+        stored, version, topic = usual.groups()
+        originator_id = originator_if_usual(prefix, subject, stored)
+        if originator_id is not None:
+            return originator_id, int(version), topic.decode(), buffer[usual.end() : end - 1]
+    place = subject.decode(errors="replace")
     try:
-        originator_id = originator_of(prefix, subject)
-        if usual is not None:
-            stored, version, topic = usual.groups()
-            parts = Parts(originator_id, int(version), topic.decode(), buffer[usual.end() : end - 1])
-            stored_id = stored.decode()
-        else:
-            stored_id, slowly = _take_apart_slowly(buffer[start:end])
-            parts = Parts(originator_id, *slowly)
+        originator_id = originator_of(prefix.decode(), place)
+        stored_id, others = _take_apart_slowly(buffer[start:end])
     except (ValueError, KeyError) as error:
-        raise LedgerCorruptedError(subject, seq, f"not an event ({error})") from error
+        raise LedgerCorruptedError(place, seq, f"not an event ({error})") from error
     if stored_id != str(originator_id):
-        raise LedgerCorruptedError(subject, seq, f"the event belongs to {stored_id!r}")
-    return parts
+        raise LedgerCorruptedError(place, seq, f"the event belongs to {stored_id!r}")
+    return (originator_id, *others)
 
 
 def _take_apart_slowly(body: bytes) -> tuple[str, tuple[int, str, bytes]]:

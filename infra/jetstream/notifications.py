@@ -36,6 +36,7 @@ class Notifications:
     def __init__(self, connection: Connection, stream: Stream, heads: Heads) -> None:
         self._connection = connection
         self._stream = stream
+        self._prefix = stream.prefix.encode()
         self._heads = heads
         self._lock = Lock()
         self._ahead: _Ahead | None = None
@@ -92,13 +93,15 @@ class Notifications:
         lane = self._connection.lanes.take() if ahead is None else ahead.lane
         try:
             number = ahead.number if ahead is not None and early else lane.ask(request)
+            if in_a_row := seq == self._next_seq:
+                # Where nothing was erased, the next page begins so far on; the server works on it while we do on this.
+                next_number = lane.ask(page_request(self._stream, None, seq + limit, limit))
+                asked_at = time.monotonic()
             page, status = lane.collect(number, PAGE_TRY_S, self._notification)
             more = more_behind(self._stream, status) and bool(page)
-            behind = page[-1].id + 1 if page else seq
-            if more and seq == self._next_seq:
-                number = lane.ask(page_request(self._stream, None, behind, limit))
-                self._ahead = _Ahead(lane, number, behind, limit, time.monotonic())
-            self._next_seq = behind
+            self._next_seq = page[-1].id + 1 if page else seq
+            if in_a_row and more and self._next_seq == seq + limit:
+                self._ahead = _Ahead(lane, next_number, self._next_seq, limit, asked_at)
         except BaseException:
             lane.close()
             raise
@@ -107,5 +110,6 @@ class Notifications:
         return page, more or early  # what was stored since a page was asked for is not in it
 
     def _notification(self, buffer: bytes, header: int, body: int, end: int) -> Notification:
-        subject, seq, _ = place_in(buffer, header, body)
-        return Notification(*take_apart(self._stream.prefix, subject, seq, buffer, body, end), seq)
+        subject, text, _ = place_in(buffer, header, body)
+        seq = int(text)
+        return Notification(*take_apart(self._prefix, subject, seq, buffer, body, end), seq)

@@ -20,6 +20,9 @@ FEW = 10  # up to so many go quicker one by one
 BATCHES_IN_FLIGHT = 12  # the server allows 50 a stream, over all processes
 
 
+_NOBODY_WAITS = Lock()
+
+
 class InDoubt(Exception):
     """The append may be stored or not. `expected` is what it expected to follow, by subject."""
 
@@ -40,8 +43,7 @@ class _Turn:
         self.leads = False
         self.seq: int | None = None
         self.in_doubt = False
-        self.signal = Lock()
-        self.signal.acquire()
+        self.signal = _NOBODY_WAITS
 
 
 class QuickAppender:
@@ -108,6 +110,9 @@ class QuickAppender:
         with self._gate:
             self._waiting.append(mine)
             mine.leads, self._led = not self._led, True
+            if not mine.leads:
+                mine.signal = Lock()
+                mine.signal.acquire()
         if not mine.leads:
             try:
                 mine.signal.acquire()

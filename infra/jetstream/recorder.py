@@ -278,4 +278,4 @@ class JetStreamApplicationRecorder(JetStreamAggregateRecorder, ApplicationRecord
 
     def notification(self, seq: int, subject: str, body: bytes) -> Notification:
         """A stored message as the library knows it."""
-        return Notification(*take_apart(self.stream.prefix, subject, seq, body, 0, len(body)), seq)
+        return Notification(*take_apart(self.stream.prefix.encode(), subject.encode(), seq, body, 0, len(body)), seq)

@@ -62,13 +62,13 @@ def more_behind(stream: Stream, status: bytes) -> bool:
     raise OperationalError(f"the stream {stream.name} refuses a read: {status.decode(errors='replace').strip()}")
 
 
-def place_in(buffer: bytes, header: int, body: int) -> tuple[str, int, bytes]:
+def place_in(buffer: bytes, header: int, body: int) -> tuple[bytes, bytes, bytes]:
     """Subject, seq and time (RFC 3339) of a message that a page brought, from its header block."""
     place = _PLACE.search(buffer, header, body)
     if place is None:
         raise OperationalError("the server sent a message without its place in the stream")
     subject, seq, time = place.groups()
-    return subject.decode(), int(seq), time
+    return subject, seq, time
 
 
 def read_quickly(lane: Lane, stream: Stream, subject: str) -> list[StoredMessage]:
@@ -170,4 +170,4 @@ async def _collect(connection: Connection, request: Request) -> tuple[list[Reply
 def _message(buffer: bytes, header: int, body: int, end: int) -> StoredMessage:
     subject, seq, time = place_in(buffer, header, body)
     time_ns = original_time_ns(buffer[header:body], time_ns_of(time.decode()))
-    return StoredMessage(seq, subject, buffer[body:end], recorded_at(time_ns))
+    return StoredMessage(int(seq), subject.decode(), buffer[body:end], recorded_at(time_ns))

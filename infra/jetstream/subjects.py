@@ -44,3 +44,17 @@ def originator_of(prefix: str, subject: str) -> UUID | str:
     if kind == "name":
         return bytes.fromhex(token[1:]).decode()
     return f"{kind}-{token}"
+
+
+def originator_if_usual(prefix: bytes, subject: bytes, text: bytes) -> UUID | str | None:
+    """The aggregate id that `text` says, if it is a UUID or `<kind>-<32 hex>` and `subject` is its subject; else None.
+
+    What `originator_of` would say of most subjects, at half the cost.
+    """
+    kind, _, token = text.partition(b"-")
+    if len(token) == 32:
+        return text.decode() if subject == b"%b.%b.%b.%b" % (prefix, kind, token[:2], token) else None
+    token = text.replace(b"-", b"")
+    if len(token) != 32 or subject != b"%b.uuid.%b.%b" % (prefix, token[:2], token):
+        return None
+    return UUID(int=int(token, 16))

@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 from importlib.metadata import version
 from typing import Any
 
-from tests.benchmarks import ledger, path, peers, views
+from tests.benchmarks import ledger, loading, path, views
 
 
 def main() -> None:
@@ -22,6 +22,7 @@ def main() -> None:
     part = 10 if arguments.parse_args().quick else 1
     print(_machine())
     print(_ledger(120_000 // part))
+    print(_loading(1_000_000 // part))
     print(_path(10_000 // part))
     print(_views(1_000_000 // part))
 
@@ -38,16 +39,17 @@ def _machine() -> str:
 
 
 def _ledger(events: int) -> str:
-    ours, theirs = ledger.measure(events), peers.measure(events // 2)
-    rows = [
-        (name, f"{value:,.2f}" if name.endswith("_ms") else f"{value:,.0f}", *_against(value, theirs.get(name)))
-        for name, value in ours.items()
-    ]
-    return _table("Ledger (700-byte events)", ["", "infra.jetstream", "eventsourcing.sqlite", "ratio"], rows)
+    rows = [(name, _figure(name, value)) for name, value in ledger.measure(events).items()]
+    return _table("Ledger (700-byte events)", ["", "measured"], rows)
 
 
-def _against(ours: float, theirs: float | None) -> tuple[str, str]:
-    return ("", "") if theirs is None else (f"{theirs:,.0f}", f"{ours / theirs:.2f}")
+def _loading(events: int) -> str:
+    rows = [(name, _figure(name, value)) for name, value in loading.measure(events).items()]
+    return _table("Loading one candidate of 500 scattered events, cold", ["", "measured"], rows)
+
+
+def _figure(name: str, value: float) -> str:
+    return f"{value:,.2f}" if name.endswith("_ms") else f"{value:,.0f}"
 
 
 def _path(candidates: int) -> str:
