@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pkgutil
 from collections.abc import Iterator
+from pathlib import Path
 from unittest import TestCase
 
 import eventsourcing.tests
@@ -98,3 +99,11 @@ def test_every_case_of_a_class_that_runs_is_the_librarys_own(case: type) -> None
 
 def test_what_is_skipped_is_there_to_be_skipped() -> None:
     assert set(SKIPPED) | ON_A_FILE <= set(cases())
+
+
+def test_the_documents_name_every_class_and_the_reason_for_what_is_skipped() -> None:
+    table = (Path(__file__).parents[2] / "docs" / "ledger.md").read_text()
+    for case in cases():
+        rows = [row for row in table.splitlines() if row.startswith(f"| `{case.__name__}`")]
+        assert rows, case.__name__
+        assert SKIPPED.get(case, "") in rows[0]
