@@ -29,9 +29,9 @@ class Evidence:
 @contextmanager
 def evidence(settings: Settings) -> Iterator[Evidence]:
     """Raises NodeError when there is no mirror to compare with, ServerStartError or DatabaseLocked when a node runs."""
-    prepare_folder(settings.data)
     if not settings.database.exists():
         raise NodeError(f"{settings.database} is not there, so that there is nothing to compare the ledger with")
+    prepare_folder(settings.data)
     with ExitStack() as stack:
         servers = settings.nats_access()
         if servers is None:

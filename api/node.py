@@ -12,6 +12,7 @@ from uuid import uuid4
 
 import duckdb
 import structlog
+from eventsourcing.persistence import OperationalError
 
 from consumers.loss import contradiction, secrets_lost
 from consumers.projecting import Projecting
@@ -106,6 +107,7 @@ class Node:
         self.master_key_id = master.key_id
         self.keyring = Keyring(keys, master)
         self.recorder = JetStreamApplicationRecorder(connection, stream)
+        self.recorder.gate.look = self._look_again
         snapshots = Snapshots(connection, stream, self.keyring)
         self._stack.callback(snapshots.close)
         self.ledger = Ledger(self.recorder, self.keyring, snapshots)
@@ -141,6 +143,13 @@ class Node:
         with self.projector.cursor() as cursor:
             if trouble := contradiction(self.connection, self.stream, cursor):
                 raise LedgerLost(trouble)
+
+    def _look_again(self) -> None:
+        """`_check_history` for the recorder, after the connection broke. Raises OperationalError."""
+        try:
+            self._check_history()
+        except LedgerLost as lost:
+            raise OperationalError(str(lost)) from lost
 
     def _check_keys(self, own: dict[str, bytes]) -> None:
         """Refuses to make up keys and claims in place of those that the ledger's events were recorded with."""
@@ -210,6 +219,8 @@ class Node:
         reasons = []
         if not self.connection.is_connected:
             reasons.append("no connection to NATS")
+        elif (doubt := self._doubt()) is not None:
+            reasons.append(doubt)
         if self.durability.failure is not None:
             reasons.append(self.durability.failure)
         if self.ledger.failure is not None:
@@ -218,14 +229,23 @@ class Node:
             reasons.append(f"the views stand still: {str(self.projecting.failure).strip().partition(chr(10))[0]}")
         return reasons
 
+    def _doubt(self) -> str | None:
+        """What speaks against the ledger since the connection last broke, if anything does."""
+        try:
+            self.connection.call(self.recorder.gate.passed())
+        except OperationalError as error:
+            return str(error)
+        return None
+
     def status(self) -> dict[str, Any]:
         """What `rapport status` shows."""
         ledger = describe(self.connection, self.stream)
         with self.projector.cursor() as cursor:
             views = queries.status(cursor)
+        reasons = self.unready()
         return {
-            "ready": not self.unready(),
-            "reasons": self.unready(),
+            "ready": not reasons,
+            "reasons": reasons,
             "data": str(self.settings.data),
             "ledger": {**ledger._asdict(), "sync": self.durability.describe()},
             "views": views | {"lag_events": max(0, ledger.last_seq - views["checkpoint"])},

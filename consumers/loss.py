@@ -53,7 +53,8 @@ def contradiction(connection: Connection, stream: Stream, cursor: DuckDBPyConnec
 
     Raises OperationalError when the ledger cannot be read.
     """
-    held, extent, known = held_by(connection, stream), mirrored.extent(cursor), mirrored.known_gaps(cursor)
+    # In this order: the mirror moves on while a node runs, and what it holds the ledger held before.
+    extent, known, held = mirrored.extent(cursor), mirrored.known_gaps(cursor), held_by(connection, stream)
     lost = [(held.last_seq + 1, extent.checkpoint)] if extent.checkpoint > held.last_seq else []
     if held.messages + _size(known, held.last_seq) < held.last_seq:
         lost = mirrored.unknown_gaps(_holes(connection, stream), known) + lost

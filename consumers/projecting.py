@@ -17,6 +17,7 @@ from infra import codec
 from infra.crypto.keyring import Keyring
 from infra.crypto.sealing import SealBrokenError
 from infra.jetstream import Follower, LedgerReader, RawMessage
+from infra.jetstream.message import is_version
 from projections import Projector, mirrored
 from projections.mirror import BATCH_SCHEMA
 from projections.mirrored import Gap
@@ -35,11 +36,14 @@ def table_of(messages: Sequence[RawMessage], keyring: Keyring) -> pa.Table:
     """The messages as the projector takes them: fields as the newest version of each type has them, `v` and `body` as
     stored. What cannot be used carries its `problem` and stays in.
     """
-    documents = [_document(m.body) for m in messages]
-    keys = keyring.existing({d["id"] for d in documents if isinstance(d.get("id"), str)})
-    return pa.Table.from_pylist(
-        [_row(m, d, keys) for m, d in zip(messages, documents, strict=True)], schema=BATCH_SCHEMA
-    )
+    keys = keyring.existing({_name(m) for m in messages})
+    return pa.Table.from_pylist([_row(m, _document(m.body), keys.get(_name(m))) for m in messages], schema=BATCH_SCHEMA)
+
+
+def _name(message: RawMessage) -> str:
+    """The aggregate under whose subject the message stands, whatever the message says."""
+    kind, _, id_ = ["", "", *message.subject.split(".")][-3:]
+    return codec.aggregate_id(kind, id_)
 
 
 def _document(body: bytes) -> dict[str, Any]:
@@ -50,28 +54,26 @@ def _document(body: bytes) -> dict[str, Any]:
     return document if isinstance(document, dict) else {}
 
 
-def _row(message: RawMessage, document: dict[str, Any], keys: dict[str, bytes]) -> dict[str, Any]:
-    name = document.get("id", "")
-    kind, id_ = codec.split_id(name) if isinstance(name, str) else ("", "")
+def _row(message: RawMessage, document: dict[str, Any], key: bytes | None) -> dict[str, Any]:
+    name = _name(message)
+    kind, id_ = codec.split_id(name)
+    version, type_ = document.get("version", 0), document.get("type", "")
+    fits = is_version(version) and isinstance(type_, str)
     row = {
         "seq": message.seq,
         "recorded_at": EPOCH + timedelta(microseconds=message.time_ns // 1000),
         "kind": kind,
         "id": id_,
-        "version": document.get("version", 0),
-        "type": document.get("type", ""),
+        "version": version if fits else 0,
+        "type": type_ if fits else "",
         "v": 0,
         "public": "{}",
         "body": message.body,
     }
-    place = message.subject.split(".")[-3:]
-    if place != [kind, id_[:2], id_]:
-        # What it claims to be must not keep the aggregate waiting that it names.
-        row |= {"kind": place[0], "id": place[-1]}
-        return row | {"problem": "UnknownEventError: it is not an event of the aggregate under whose subject it stands"}
     try:
-        state = document.get("state", {})
-        opened = codec.open_newest(name, row["version"], row["type"], state, keys.get(name))
+        if document.get("id") != name or not fits:
+            raise UnknownEventError("it is not an event of the aggregate under whose subject it stands")
+        opened = codec.open_newest(name, version, type_, document.get("state", {}), key)
         row["v"] = opened.v
         row["occurred_at"] = datetime.fromisoformat(opened.clear.pop("occurred_at"))
     except (UnknownEventError, SealBrokenError, KeyError, TypeError, ValueError) as error:

@@ -42,6 +42,8 @@ class Survey:
     """How many findings there are that no restoring heals, by kind. An event broken from the start is none."""
     nameless: int
     """How many of the missing were no events of any aggregate, so that their subject is unknown."""
+    accepted: list[Gap]
+    """What neither holds and somebody accepted as lost."""
 
     @property
     def lost(self) -> Gap | None:
@@ -72,6 +74,11 @@ class Survey:
             )
             if self.gaps or self.ledger_last_seq > self.checkpoint:
                 way_out = "put back a copy of the ledger, for it holds events that this mirror does not"
+            elif behind := [gap for gap in self.accepted if self.lost and gap[1] >= self.lost[0]]:
+                return (
+                    f"among the lost events are some that were accepted as lost before ({shown(behind)}), and what "
+                    "stood behind them cannot be put back at its place: put back a copy of the ledger"
+                )
             return (
                 f"the ledger lost events whose seqs it has passed ({shown(self.missing)}), and it gives no seq again; "
                 f"{way_out}"
@@ -102,7 +109,8 @@ def survey(
             case Summary():
                 summary = item
     census = mirrored.census(cursor, missing)
-    return Survey(summary.ledger_last_seq, summary.checkpoint, missing, census, gaps, dict(other), nameless)
+    accepted = mirrored.known_gaps(cursor)
+    return Survey(summary.ledger_last_seq, summary.checkpoint, missing, census, gaps, dict(other), nameless, accepted)
 
 
 def put_back(

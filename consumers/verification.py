@@ -191,7 +191,7 @@ class _Verification:
     def _look_up_versions(self, messages: Iterator[RawMessage]) -> None:
         names = {name for m in messages if (name := _name(m)) is not None and name not in self._versions}
         if names and self._checkpoint:
-            self._versions |= mirrored.heads(self._cursor, sorted(names))
+            self._versions |= mirrored.heads(self._cursor, sorted(names), self._checkpoint)
 
     def _gaps(self) -> Iterator[Finding]:
         """What is unknown of the gap that has just ended."""

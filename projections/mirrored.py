@@ -84,9 +84,9 @@ def census(cur: DuckDBPyConnection, gaps: Sequence[Gap]) -> Census:
     return Census(*_rows(cur, "census", firsts=firsts, lasts=lasts)[0])
 
 
-def heads(cur: DuckDBPyConnection, names: Sequence[str]) -> dict[str, int]:
-    """The last version of each aggregate that the mirror knows."""
-    found = dict(_rows(cur, "heads", ids=[name.partition("-")[2] for name in names]))
+def heads(cur: DuckDBPyConnection, names: Sequence[str], until: int | None = None) -> dict[str, int]:
+    """The last version of each aggregate that the mirror knows, or knew at the seq `until`."""
+    found = dict(_rows(cur, "heads", ids=[name.partition("-")[2] for name in names], until=until))
     return {name: found[name] for name in names if name in found}
 
 

@@ -140,8 +140,12 @@ def _again(read: Callable[[], T], name: str) -> T:
 
 
 def _text(path: Path, name: str) -> str:
+    return _bytes(path, name).decode()
+
+
+def _bytes(path: Path, name: str) -> bytes:
     try:
-        return path.read_text("utf-8")
+        return path.read_bytes()
     except OSError as error:
         raise AccessError(f"{name}: {path} cannot be read: {error.strerror}") from None
 
@@ -149,7 +153,7 @@ def _text(path: Path, name: str) -> str:
 def _tls(ca: Path | None, cert: Path | None, key: Path | None, named: str) -> ssl.SSLContext:
     for path, name in ((ca, "CA"), (cert, "CERT"), (key, "KEY")):
         if path is not None:
-            _text(path, named + name)
+            _bytes(path, named + name)
     if key is not None and cert is None:
         raise AccessError(f"{named}KEY is of no use without {named}CERT")
     try:

@@ -8,6 +8,7 @@ from eventsourcing.persistence import OperationalError
 
 from infra.jetstream.batch import CONFLICTS, TRY_AGAIN, leaves_doubt, publish_batch, publish_one
 from infra.jetstream.connection import Connection
+from infra.jetstream.gate import Gate
 from infra.jetstream.heads import EMPTY, Head, Heads
 from infra.jetstream.plan import Conflict, Plan
 from infra.jetstream.replies import ApiError, ConnectionLost
@@ -26,9 +27,10 @@ class Appender:
     """
 
     def __init__(
-        self, connection: Connection, stream: Stream, heads: Heads, *, gaps: bool, ack_timeout_s: float
+        self, connection: Connection, stream: Stream, heads: Heads, gate: Gate, *, gaps: bool, ack_timeout_s: float
     ) -> None:
         self._connection = connection
+        self._gate = gate
         self._stream = stream
         self._heads = heads
         self._gaps = gaps
@@ -125,10 +127,12 @@ class Appender:
         """The last message's seq. Raises ApiError, or ConnectionLost when nobody knows whether it is stored."""
         if len(plan) == 1:
             subject, body = plan.messages[0]
+            await self._gate.passed()
             return await publish_one(self._connection, subject, body, expected[subject], timeout_s=self._ack_timeout_s)
         todo = dict(expected)
         messages = [(subject, body, todo.pop(subject, None)) for subject, body in plan.messages]
         async with self._slots:
+            await self._gate.passed()
             return await publish_batch(self._connection, messages, self._ack_timeout_s)
 
     async def _read_back(self, plan: Plan, expected: dict[str, int]) -> list[int] | None:

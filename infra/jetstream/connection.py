@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import itertools
+import os
 import ssl
 import threading
 from collections.abc import Callable, Coroutine, Sequence
@@ -18,7 +19,7 @@ import orjson
 from eventsourcing.persistence import DataError, OperationalError
 
 from infra.jetstream.access import Access, access
-from infra.jetstream.lane import Lanes, Request
+from infra.jetstream.lane import Lanes, Request, require_process
 from infra.jetstream.replies import NO_RESPONDERS, ApiError, ConnectionLost, Reply, read_api_reply
 from infra.jetstream.wire import NoTlsError, WireClient
 
@@ -49,6 +50,9 @@ class Connection:
         self.servers = way.servers
         self.request_timeout_s = request_timeout_s
         self.loop = asyncio.new_event_loop()
+        self._process = os.getpid()
+        self.breaks = 0
+        """How often the connection broke."""
         self._client = WireClient()
         self.lanes = Lanes(self._client)
         """Blocking connections for calls that must not wait for the loop."""
@@ -60,6 +64,7 @@ class Connection:
         self._connected = asyncio.Event()
         self._trouble: BaseException | None = None
         self._closed = False
+        self._closing = False
         self._thread = threading.Thread(target=self.loop.run_forever, name="rapport-nats", daemon=True)
         self._thread.start()
         try:
@@ -97,6 +102,11 @@ class Connection:
 
     def begin(self, coroutine: Coroutine[Any, Any, T], timeout_s: float = 60.0) -> Callable[[], T]:
         """Starts `coroutine` as `call` does; what is returned waits for it, once, and raises what `call` raises."""
+        try:
+            require_process(self._process)
+        except OperationalError:
+            coroutine.close()
+            raise
         if self._closed or threading.current_thread() is self._thread:
             coroutine.close()
             raise OperationalError("the NATS connection is closed" if self._closed else "call() on its own loop")
@@ -237,11 +247,13 @@ class Connection:
             await self.wait_connected(self.request_timeout_s)
 
     async def wait_connected(self, timeout_s: float) -> None:
-        """Returns when a server is connected. Raises ConnectionLost after `timeout_s`."""
+        """Returns when a server is connected. Raises ConnectionLost after `timeout_s`, and once `close` was called."""
         try:
             await asyncio.wait_for(self._connected.wait(), timeout_s)
         except TimeoutError:
             raise ConnectionLost(f"no connection to NATS at {self._where()} for {timeout_s:g} s") from None
+        if self._closing:
+            raise ConnectionLost("the NATS connection was closed meanwhile")
 
     def close(self) -> None:
         """Closes the connection and ends its thread. Safe to call twice."""
@@ -292,6 +304,8 @@ class Connection:
             ) from error
 
     async def _shut(self) -> None:
+        self._closing = True
+        self._connected.set()  # whoever waits for a server may stop
         with contextlib.suppress(OSError, nats.errors.Error):  # of a socket that is just breaking
             await self._client.close()
         others = [task for task in asyncio.all_tasks() if task is not asyncio.current_task()]
@@ -310,7 +324,9 @@ class Connection:
             self._trouble = error
 
     async def _on_disconnected(self) -> None:
-        self._connected.clear()
+        self.breaks += 1
+        if not self._closing:
+            self._connected.clear()
         waiting, self._sinks = self._sinks, {}
         for sink in waiting.values():
             sink(ConnectionLost(f"the connection to NATS at {self._where()} broke"))

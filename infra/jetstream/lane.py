@@ -8,6 +8,7 @@ reported, and left to the shared connection, which reconnects and reads back.
 from __future__ import annotations
 
 import contextlib
+import os
 import re
 import secrets
 import socket
@@ -18,6 +19,7 @@ from typing import NamedTuple, TypeVar
 
 import nats.errors
 import orjson
+from eventsourcing.persistence import OperationalError
 
 from infra.jetstream.replies import NO_RESPONDERS, ConnectionLost
 from infra.jetstream.wire import Door, WireClient
@@ -196,6 +198,8 @@ class Lane:
                 plain = door.tls.wrap_socket(plain, server_hostname=door.tls_name)
             self._socket = plain
             info = orjson.loads(greeting.removeprefix(b"INFO "))
+            if door.server_id not in ("", info.get("server_id")):
+                raise OSError("another server has taken its place")  # the client does not know that yet
             plain.sendall(door.connect(info) + f"SUB {self._inbox}.* 1\r\nPING\r\n".encode())
             deadline = time.monotonic() + OPEN_S
             while b"PONG\r\n" not in self._buffer:
@@ -209,11 +213,18 @@ class Lane:
         return plain
 
 
+def require_process(process: int) -> None:
+    """Raises OperationalError in a process forked from `process`."""
+    if os.getpid() != process:
+        raise OperationalError("a NATS connection is of no use after a fork: connect in the new process")
+
+
 class Lanes:
     """The lanes of a connection, opened when wanted. Safe for use by many threads."""
 
     def __init__(self, client: WireClient) -> None:
         self._client = client
+        self._process = os.getpid()
         self._idle: list[Lane] = []
         self._lock = threading.Lock()
         self._closed = False
@@ -238,7 +249,12 @@ class Lanes:
             lane.close()
 
     def take(self) -> Lane:
-        """A lane to be given back, or closed when it failed. Raises ConnectionLost when there can be none just now."""
+        """A lane to be given back, or closed when it failed.
+
+        Raises ConnectionLost when there can be none just now, OperationalError in a process forked from this one: a
+        lane's answers would go to whichever of the two reads first.
+        """
+        require_process(self._process)
         while True:
             with self._lock:
                 lane = self._idle.pop() if self._idle else None

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import base64
 import re
-from typing import Any
+from typing import Any, TypeGuard
 from uuid import UUID
 
 import orjson
@@ -20,6 +20,8 @@ _STATE = b',"state":'
 _STATE64 = b',"state64":"'
 _USUAL = re.compile(rb'\{"id":"([^"\\]*)","version":(\d+),"type":"([^"\\]*)","state":(?=\{)')
 
+
+LONG_NUMBER = 10  # digits, from which on a version is looked at more closely
 
 Parts = tuple[UUID | str, int, str, bytes]
 """What `StoredEvent` and `Notification` are made of: originator id, version, topic, state."""
@@ -55,20 +57,18 @@ def take_apart(prefix: bytes, subject: bytes, seq: int, buffer: bytes, start: in
 
     Raises LedgerCorruptedError when body and subject disagree.
     """
-    usual = _USUAL.match(buffer, start, end)
-    if usual is not None:
-        stored, version, topic = usual.groups()
-        originator_id = originator_if_usual(prefix, subject, stored)
-        if originator_id is not None:
-            return originator_id, int(version), topic.decode(), buffer[usual.end() : end - 1]
-    place = subject.decode(errors="replace")
     try:
-        originator_id = originator_of(prefix.decode(), place)
+        if usual := _USUAL.match(buffer, start, end):
+            stored, version, topic = usual.groups()
+            originator_id = originator_if_usual(prefix, subject, stored)
+            if originator_id is not None and len(version) < LONG_NUMBER:
+                return originator_id, int(version), topic.decode(), buffer[usual.end() : end - 1]
+        originator_id = originator_of(prefix.decode(), subject.decode())
         stored_id, others = _take_apart_slowly(buffer[start:end])
-    except (ValueError, KeyError) as error:
-        raise LedgerCorruptedError(place, seq, f"not an event ({error})") from error
+    except (ValueError, KeyError, TypeError) as error:
+        raise LedgerCorruptedError(subject.decode(errors="replace"), seq, f"not an event ({error})") from error
     if stored_id != str(originator_id):
-        raise LedgerCorruptedError(place, seq, f"the event belongs to {stored_id!r}")
+        raise LedgerCorruptedError(subject.decode(), seq, f"the event belongs to {stored_id!r}")
     return (originator_id, *others)
 
 
@@ -80,7 +80,14 @@ def _take_apart_slowly(body: bytes) -> tuple[str, tuple[int, str, bytes]]:
         state = body[start + len(_STATE) : -1]
     else:
         state = base64.b64decode(body[start + len(_STATE64) : -2], validate=True)
+    if not is_version(head["version"]) or not isinstance(head["type"], str):
+        raise ValueError("version or type are not what they should be")
     return head["id"], (head["version"], head["type"], state)
+
+
+def is_version(value: object) -> TypeGuard[int]:
+    """Whether this can be an aggregate's version: a whole number that 31 bits hold."""
+    return isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 2**31
 
 
 def document(body: bytes) -> dict[str, Any]:
@@ -95,9 +102,11 @@ def document(body: bytes) -> dict[str, Any]:
 def version_of(subject: str, seq: int, body: bytes) -> int:
     """The version alone. Raises LedgerCorruptedError when there is none."""
     try:
-        version: int = orjson.loads(body[: body.index(b',"state')] + b"}")["version"]
-    except (ValueError, KeyError) as error:
+        version = orjson.loads(body[: body.index(b',"state')] + b"}")["version"]
+    except (ValueError, KeyError, TypeError) as error:
         raise LedgerCorruptedError(subject, seq, f"not an event ({error})") from error
+    if not is_version(version):
+        raise LedgerCorruptedError(subject, seq, "not an event (its version is not a number)")
     return version
 
 

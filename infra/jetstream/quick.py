@@ -11,6 +11,7 @@ from threading import BoundedSemaphore, Lock
 
 from infra.jetstream.batch import MOST, batch_requests, last_of_batch, leaves_doubt, one_request
 from infra.jetstream.connection import Connection
+from infra.jetstream.gate import Gate
 from infra.jetstream.heads import EMPTY, Head, Heads
 from infra.jetstream.plan import Plan
 from infra.jetstream.replies import ApiError, ConnectionLost, read_api_reply
@@ -50,15 +51,16 @@ class QuickAppender:
     """Tries an append once. Safe for use by many threads."""
 
     def __init__(
-        self, connection: Connection, stream: Stream, heads: Heads, *, gaps: bool, ack_timeout_s: float
+        self, connection: Connection, stream: Stream, heads: Heads, gate: Gate, *, gaps: bool, ack_timeout_s: float
     ) -> None:
         self._connection = connection
+        self._gate = gate
         self._replicated = stream.replicas > 1
         self._heads = heads
         self._gaps = gaps
         self._ack_timeout_s = ack_timeout_s
         self._batches = BoundedSemaphore(BATCHES_IN_FLIGHT)
-        self._gate = Lock()
+        self._lock = Lock()
         self._waiting: list[_Turn] = []
         self._led = False
 
@@ -96,6 +98,8 @@ class QuickAppender:
         messages = [(subject, body, todo.pop(subject, None)) for subject, body in plan.messages]
         try:
             with self._batches, self._connection.lanes.lane() as lane:
+                if not self._gate.is_open:
+                    return None
                 opening, closing = lane.exchange(batch_requests(messages), self._ack_timeout_s)
                 return last_of_batch(opening, closing)
         except ApiError as error:
@@ -107,7 +111,7 @@ class QuickAppender:
 
     def _in_turn(self, mine: _Turn) -> int | None:
         """Leads the group that has gathered, or waits for who leads it."""
-        with self._gate:
+        with self._lock:
             self._waiting.append(mine)
             mine.leads, self._led = not self._led, True
             if not mine.leads:
@@ -120,7 +124,7 @@ class QuickAppender:
                 self._withdraw(mine)
                 raise
         if mine.leads:
-            with self._gate:
+            with self._lock:
                 group, self._waiting = self._waiting[:MOST], self._waiting[MOST:]
             try:
                 self._store(group)
@@ -132,14 +136,14 @@ class QuickAppender:
 
     def _withdraw(self, mine: _Turn) -> None:
         """For a thread that is interrupted while it waits: nobody may wait for it to lead."""
-        with self._gate:
+        with self._lock:
             if mine in self._waiting:
                 self._waiting.remove(mine)
         if mine.leads:
             self._pass_on((), mine)
 
     def _pass_on(self, group: Sequence[_Turn], mine: _Turn) -> None:
-        with self._gate:
+        with self._lock:
             heir = self._waiting[0] if self._waiting else None
             self._led = heir is not None
             if heir is not None:
@@ -153,10 +157,12 @@ class QuickAppender:
     def _store(self, group: Sequence[_Turn]) -> None:
         """Gives every turn its seq, or doubt, or nothing."""
         rivals = len({turn.subject for turn in group}) < len(group)  # which would have a whole batch refused
-        for turn in group:
-            turn.in_doubt = True
         try:
             with self._connection.lanes.lane() as lane:
+                if not self._gate.is_open:
+                    return
+                for turn in group:
+                    turn.in_doubt = True
                 if len(group) > FEW and not rivals:
                     messages = [(turn.subject, turn.body, turn.expected) for turn in group]
                     opening, closing = lane.exchange(batch_requests(messages), self._ack_timeout_s)

@@ -20,6 +20,7 @@ from eventsourcing.persistence import (
 from infra.jetstream.append import Appender
 from infra.jetstream.bulk import Outcome, Packer
 from infra.jetstream.connection import Connection
+from infra.jetstream.gate import Gate
 from infra.jetstream.heads import Head, Heads
 from infra.jetstream.message import LedgerCorruptedError, decode, take_apart, version_of
 from infra.jetstream.notifications import Notifications
@@ -61,8 +62,10 @@ class JetStreamAggregateRecorder(AggregateRecorder):
         self.stream = stream
         self._gaps = purpose == "snapshots"
         self._heads = Heads(connection, stream)
-        self._quick = QuickAppender(connection, stream, self._heads, gaps=self._gaps, ack_timeout_s=ack_timeout_s)
-        self._appender = Appender(connection, stream, self._heads, gaps=self._gaps, ack_timeout_s=ack_timeout_s)
+        self.gate = gate = Gate(connection)
+        known = (connection, stream, self._heads, gate)
+        self._quick = QuickAppender(*known, gaps=self._gaps, ack_timeout_s=ack_timeout_s)
+        self._appender = Appender(*known, gaps=self._gaps, ack_timeout_s=ack_timeout_s)
 
     def insert_events(
         self,

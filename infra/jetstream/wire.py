@@ -29,6 +29,8 @@ class Door(NamedTuple):
     tls_first: bool
     connect: Callable[[dict[str, Any]], bytes]
     """The CONNECT line that logs in where the server greeted with this INFO."""
+    server_id: str = ""
+    """The run of the server; empty: any."""
 
 
 class NoTlsError(OSError):
@@ -93,7 +95,8 @@ class WireClient(Client):
         host, port = server.uri.hostname or "", server.uri.port or 0
         tls = self.ssl_context if self._server_info.get("tls_required") else None
         name = self.options.get("tls_hostname") or server.tls_name or host
-        return Door(server, (host, port), tls, name, self.options["tls_handshake_first"], self._login)
+        first = self.options["tls_handshake_first"]
+        return Door(server, (host, port), tls, name, first, self._login, self._server_info.get("server_id", ""))
 
     def _connect_command(self) -> bytes:
         # nats-py speaks TLS when the server says so; whoever sits between could say it does not, and have the login.
@@ -105,7 +108,8 @@ class WireClient(Client):
 
     def is_at(self, door: Door) -> bool:
         """Whether the client is connected to the server behind this door right now."""
-        return bool(self.is_connected) and door.server is self._current_server
+        here = door.server is self._current_server and door.server_id == self._server_info.get("server_id", "")
+        return bool(self.is_connected) and here
 
     def _login(self, info: dict[str, Any]) -> bytes:
         twin = copy.copy(self)

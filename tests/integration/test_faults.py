@@ -1,14 +1,24 @@
 """When something below fails: said in one sentence, tried again where that helps, and nothing stale told as true."""
 
-from collections.abc import Iterator
+import os
+import secrets
+import shutil
+import signal
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from threading import BoundedSemaphore
 
 import httpx
 import pytest
+from eventsourcing.persistence import OperationalError
+from pydantic import SecretStr
 
 from api.importing import FileRefused, open_source
-from api.node import Node
+from api.node import LedgerLost, Node
+from domain.interaction import parse
+from infra.nats_server import EmbeddedServer
+from infra.recording import Accepted
+from infra.settings import Settings
 from tests.integration.test_http import did, get, is_problem, record, running, somebody, until
 
 
@@ -76,3 +86,50 @@ def test_a_rejected_row_is_the_row_as_it_stood_in_the_file(tmp_path: Path) -> No
     (line,) = open_source(str(path)).lines
     assert (line.number, line.raw) == (2, '"a@example.com";"Ada";surplus')
     assert line.problem is not None
+
+
+def test_a_server_that_comes_back_without_the_end_of_the_ledger_gets_no_second_history(
+    own_server: EmbeddedServer, tmp_path: Path
+) -> None:
+    """While the node runs: nothing more is appended, it says what is lost, and the way out stays open."""
+    nats = own_server.data_dir
+    settings = Settings(data=tmp_path / "data", nats_url=SecretStr(own_server.url), nats_sync="unasserted")
+    own_server._requested_port = own_server.port
+    with Node(settings) as node:
+        recorded(node, range(20))
+        own_server.stop()
+        shutil.copytree(nats / "jetstream", tmp_path / "older")
+        own_server.start()
+        recorded(node, range(20, 40))
+        node.wait_for(40)
+        assert own_server.pid is not None
+        os.kill(own_server.pid, signal.SIGKILL)
+        own_server.stop()
+        shutil.rmtree(nats / "jetstream")
+        shutil.copytree(tmp_path / "older", nats / "jetstream")
+        own_server.start()
+        for numbers in ([50], [5], range(60, 80)):  # a new person, a known one, and many
+            with pytest.raises(OperationalError, match="lost 20 of its events"):
+                recorded(node, numbers)
+        assert any("lost 20 of its events" in reason for reason in node.unready())
+        assert node.ledger.last_seq() == 20
+    with pytest.raises(LedgerLost, match="rapport restore"), Node(settings):
+        pass
+
+
+def recorded(node: Node, numbers: Iterable[int]) -> None:
+    """One event each of these people; of some the first."""
+    told = [
+        parse(
+            {
+                "type": "sourced",
+                "occurred_at": f"2026-01-01T00:00:{number % 60:02}Z",
+                "candidate": {"email": f"p{number}@example.com"},
+                "source": "web",
+                "id": secrets.token_hex(8),
+            }
+        )
+        for number in numbers
+    ]
+    for outcome in node.recording.record(told, facts=True):
+        assert isinstance(outcome, Accepted), outcome

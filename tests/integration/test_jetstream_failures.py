@@ -8,6 +8,7 @@ import socket
 import threading
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from uuid import uuid4
@@ -341,6 +342,46 @@ def test_closing_the_connection_ends_who_waits_on_it(nats_server: EmbeddedServer
         next(follower)
     assert time.monotonic() - started < 3.0
     follower.stop()
+
+
+def test_a_forked_process_is_told_to_connect_by_itself(recorder: JetStreamApplicationRecorder) -> None:
+    """Two processes on one socket would take each other's acknowledgements; the parent goes on undisturbed."""
+    recorder.insert_events([event(candidate(), 1)])
+    reading, writing = os.pipe()
+    child = os.fork()
+    if child == 0:
+        said = b""
+        try:
+            for call in (
+                lambda: recorder.insert_events([event(candidate(), 1)]),
+                lambda: recorder.select_notifications(1, 10),
+                recorder.max_notification_id,
+            ):
+                try:
+                    call()
+                except OperationalError as error:
+                    said += str(error).encode()
+        finally:
+            os.write(writing, said or b"nothing")
+            os._exit(0)
+    assert recorder.insert_events([event(candidate(), 1)]) == [2]
+    os.waitpid(child, 0)
+    assert os.read(reading, 4096).count(b"connect in the new process") == 3
+
+
+def test_closing_does_not_wait_for_what_cannot_be_answered(own_server: EmbeddedServer) -> None:
+    """A call under way ends with an error that says so, and close returns."""
+    connection = Connection(own_server.url)
+    recorder = JetStreamApplicationRecorder(connection, declare_stream(connection, fresh_name()))
+    own_server.stop()
+    with ThreadPoolExecutor(1) as pool:
+        asked = pool.submit(recorder.max_notification_id)
+        time.sleep(0.3)
+        started = time.monotonic()
+        connection.close()
+        assert time.monotonic() - started < 3.0
+        with pytest.raises(OperationalError, match="closed"):
+            asked.result(5.0)
 
 
 def test_what_a_full_page_cannot_hold_comes_on_the_next(recorder: JetStreamApplicationRecorder) -> None:

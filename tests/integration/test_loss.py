@@ -312,7 +312,8 @@ def test_any_damage_to_the_files_is_noticed_at_the_start_and_healed(histories: H
         shutil.rmtree(data)
 
 
-@pytest.mark.parametrize("part", [0.1, 0.3, 0.5, 0.7, 0.9] if SOAK else [0.5])
+# Within the first of the two batches, which the server then completes: a batch that it has begun to store, it stores.
+@pytest.mark.parametrize("part", [0.1, 0.3, 0.5] if SOAK else [0.3])
 def test_a_restore_killed_in_the_middle_is_resumed(data: Path, histories: Histories, part: float) -> None:
     """By signal 9, command and server: what was put back stays, and the next one begins behind it."""
     size = sum(path.stat().st_size for path in blocks(data))

@@ -25,7 +25,8 @@ from infra.crypto.master import LocalMasterKey
 from infra.crypto.sealing import new_key
 from infra.duckdb import open_database
 from infra.history import fold
-from infra.jetstream import Bucket, JetStreamApplicationRecorder, LedgerReader, RawMessage
+from infra.jetstream import Bucket, JetStreamApplicationRecorder, LedgerCorruptedError, LedgerReader, RawMessage
+from infra.jetstream.message import decode
 from infra.jetstream.message import encode as body_of
 from infra.ledger import Ledger
 from projections import MirrorOutdated, Projector, queries
@@ -192,6 +193,32 @@ def test_an_event_under_the_subject_of_another_is_nobodys(projector: Projector) 
     (letter,) = queries.dead_letters(projector.cursor())
     assert (letter["seq"], letter["id"]) == (2, other)
     assert "under whose subject" in letter["problem"]
+
+
+FOREIGN = {
+    "type is no text": b'{"id":"candidate-%b","version":1,"type":["a"],"state":{"v":1}}',
+    "type is no UTF-8": b'{"id":"candidate-%b","version":1,"type":"\xff","state":{"v":1}}',
+    "version is no number": b'{"id":"candidate-%b","version":"1","type":"tagged","state":{"v":1}}',
+    "version is too large": b'{"id":"candidate-%b","version":99999999999999999999,"type":"tagged","state":{"v":1}}',
+    "version is negative": b'{"id":"candidate-%b","version":-1,"type":"tagged","state":{"v":1}}',
+    "id is no text": b'{"id":5,"version":null,"type":null,"state":null}',
+    "no object": b"[1,2,3]",
+    "nothing": b"",
+}
+
+
+@pytest.mark.parametrize("place", ["candidate.{shard}.{id}", "uuid.zz.zzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzz", "x"])
+@pytest.mark.parametrize("body", FOREIGN.values(), ids=FOREIGN)
+def test_what_is_no_event_is_named_on_reading_and_stops_no_view(projector: Projector, place: str, body: bytes) -> None:
+    """Whatever somebody else wrote into the stream: readers raise one kind of error, and the views go on."""
+    here, id_ = room(), uuid4().hex
+    subject = f"ledger.{place.format(shard=id_[:2], id=id_)}"
+    message = RawMessage(1, 1_700_000_000_000_000_000, subject, body.replace(b"%b", id_.encode()))
+    with pytest.raises(LedgerCorruptedError):
+        decode("ledger", subject, 1, message.body)
+    projector.apply(table_of([message], here.keyring))
+    (letter,) = queries.dead_letters(projector.cursor())
+    assert letter["seq"] == 1
 
 
 def test_a_mirror_filled_under_other_schema_versions_is_not_gone_on_with(
