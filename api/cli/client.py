@@ -21,6 +21,9 @@ TIMEOUT_S = 600.0
 START_S = 30.0
 
 
+NOT_FOUND = 404
+
+
 class RequestRefused(Exception):
     """The node refused; the message is its sentence."""
 
@@ -67,6 +70,8 @@ class Client:
             with self._http.stream("GET", path) as response:
                 if not response.is_success:
                     response.read()
+                    if response.status_code == NOT_FOUND:
+                        raise RequestRefused("the node that runs is of another version: stop it, and start this one")
                     raise RequestRefused(_detail(response))
                 for line in response.iter_lines():
                     yield json.loads(line)

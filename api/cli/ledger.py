@@ -80,17 +80,21 @@ def _as_json(items: Iterable[dict[str, Any]]) -> bool:
     """One document, written as it comes: there may be more findings than fit in memory."""
     first = True
     output.raw('{"findings":[')
-    for item in items:
-        match item:
-            case {"finding": finding}:
-                output.raw(("" if first else ",") + output.json_of(finding))
-                first = False
-            case {"summary": summary}:
-                output.raw('],"summary":' + output.json_of(summary) + "}\n")
-                return bool(summary["clean"])
-            case {"error": error}:
-                raise RequestRefused(error)
-    raise RequestRefused("the node stopped before everything was compared; run the command again")
+    try:
+        for item in items:
+            match item:
+                case {"finding": finding}:
+                    output.raw(("" if first else ",") + output.json_of(finding))
+                    first = False
+                case {"summary": summary}:
+                    output.raw('],"summary":' + output.json_of(summary) + "}\n")
+                    return bool(summary["clean"])
+                case {"error": error}:
+                    raise RequestRefused(error)
+        raise RequestRefused("the node stopped before everything was compared; run the command again")
+    except BaseException as error:
+        output.raw('],"error":' + output.json_of(str(error) or "interrupted") + "}\n")
+        raise
 
 
 def _sentence(finding: dict[str, Any]) -> str:

@@ -106,7 +106,7 @@ def _show_status(found: dict[str, Any]) -> None:
 
 
 def _replicas(ledger: dict[str, Any]) -> str:
-    if ledger["leader"] is None:
+    if ledger.get("leader") is None:  # no cluster, or a node of an older version
         return str(ledger["replicas"])
     held = [f"{ledger['leader']} leads", *(f"{name} {how}" for name, how in sorted(ledger["followers"].items()))]
     return f"{ledger['replicas']} ({', '.join(held)})"

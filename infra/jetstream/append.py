@@ -70,7 +70,9 @@ class Appender:
                 if error.code in TRY_AGAIN:
                     await asyncio.sleep(min(0.02 * 2**attempts, LONGEST_PAUSE_S))
                 elif error.code not in CONFLICTS:
-                    raise OperationalError(f"the ledger cannot store: {error.description}") from error
+                    raise OperationalError(
+                        f"the ledger cannot store: {error.description} (what it had begun to store may be there)"
+                    ) from error
             except Conflict as error:
                 trouble = conflict = error
             attempts += 1

@@ -16,6 +16,7 @@ from typing import Any
 from uuid import uuid4
 
 import pytest
+import structlog
 from eventsourcing.persistence import IntegrityError
 from hypothesis import given
 from hypothesis import strategies as st
@@ -83,6 +84,14 @@ def place_on(connection: Connection, stream: Stream) -> Place:
 @pytest.fixture(scope="module")
 def place() -> Place:
     return place_on(shared_connection(), fresh_stream())
+
+
+@contextmanager
+def what_is_logged() -> Iterator[list[Any]]:
+    """A logger keeps the settings of its first use, which may have been another test's; so this is with a new one."""
+    with pytest.MonkeyPatch.context() as patch, capture_logs() as logs:
+        patch.setattr(snapshots, "log", structlog.get_logger())
+        yield logs
 
 
 @pytest.fixture(autouse=True)
@@ -316,7 +325,7 @@ def test_a_snapshot_by_another_definition_of_a_state_is_not_used(place: Place, m
             older.setattr(snapshots, "definition", lambda: "another")
             id_ = somebody_with(place, kept, 3)
         reader = place.ledger(kept)
-        with capture_logs() as logs:
+        with what_is_logged() as logs:
             assert reader.candidates([id_]) == place.folded(id_)
         assert not logs, "nothing is wrong with it"
         assert whole_histories_read(reader) == 1
@@ -341,7 +350,7 @@ def test_a_snapshot_that_was_touched_is_ignored_and_reported(place: Place, chang
                 subject = subject_of(kept.stream.prefix, name_of(id_))
         place.connection.call(publish_one(place.connection, subject, body, None, timeout_s=5.0))
         reader = place.ledger(kept)
-        with capture_logs() as logs:
+        with what_is_logged() as logs:
             assert reader.candidates([id_]) == place.folded(id_)
         assert [line["event"] for line in logs] == ["snapshot ignored"]
         assert whole_histories_read(reader) == 1
