@@ -10,7 +10,7 @@ from eventsourcing.persistence import Notification
 
 from infra.jetstream.connection import Connection
 from infra.jetstream.heads import Heads
-from infra.jetstream.lane import Lane
+from infra.jetstream.lane import Lane, Request
 from infra.jetstream.message import take_apart
 from infra.jetstream.replies import ConnectionLost
 from infra.jetstream.select import PAGE, PAGE_TRY_S, more_behind, page_request, place_in, read_as
@@ -20,17 +20,14 @@ AHEAD_S = 1.0
 """A page asked for ahead is not used later than this, for its events may have been erased by another process."""
 
 
-STRETCH = 4
-
-
 class _Ahead(NamedTuple):
     """A page that was asked for before anybody wanted it."""
 
     lane: Lane
     number: int
-    asked_at: float
     seq: int
     limit: int
+    asked_at: float
 
 
 class Notifications:
@@ -43,8 +40,6 @@ class Notifications:
         self._heads = heads
         self._lock = Lock()
         self._ahead: _Ahead | None = None
-        self._rest: list[Notification] = []
-        self._rest_asked_at = 0.0
         self._next_seq = 0
 
     def select(self, seq: int, limit: int, stop: int | None, topics: frozenset[str]) -> list[Notification]:
@@ -70,7 +65,6 @@ class Notifications:
         """Drops what was asked for ahead: it may hold what has just been erased."""
         with self._lock:
             ahead, self._ahead = self._ahead, None
-            self._rest = []
         if ahead is not None:
             ahead.lane.close()
 
@@ -80,7 +74,7 @@ class Notifications:
         try:
             if self._lock.acquire(blocking=False):
                 try:
-                    return self._in_a_row(seq, limit)
+                    return self._in_a_row(request, seq, limit)
                 finally:
                     self._lock.release()
             with connection.lanes.lane() as lane:
@@ -89,20 +83,7 @@ class Notifications:
         except ConnectionLost:
             return connection.call(read_as(connection, stream, request, self._notification))
 
-    def _in_a_row(self, seq: int, limit: int) -> tuple[list[Notification], bool]:
-        if not (self._rest and self._rest[0].id == seq and time.monotonic() - self._rest_asked_at < AHEAD_S):
-            self._rest, more = self._stretch(seq, limit)
-            if len(self._rest) <= limit:
-                page, self._rest = self._rest, []
-                return page, more
-        page, self._rest = self._rest[:limit], self._rest[limit:]
-        self._next_seq = page[-1].id + 1
-        return page, True
-
-    def _stretch(self, seq: int, limit: int) -> tuple[list[Notification], bool]:
-        """A page; from the second in a row on several at once, since each request costs the server 0.8 ms by itself."""
-        in_a_row = seq == self._next_seq
-        limit *= STRETCH if in_a_row else 1
+    def _in_a_row(self, request: Request, seq: int, limit: int) -> tuple[list[Notification], bool]:
         ahead, self._ahead = self._ahead, None
         early = (
             ahead is not None
@@ -111,28 +92,22 @@ class Notifications:
         )
         lane = self._connection.lanes.take() if ahead is None else ahead.lane
         try:
-            if ahead is not None and early:
-                number, self._rest_asked_at = ahead.number, ahead.asked_at
-            else:
-                number, self._rest_asked_at = self._ask(lane, seq, limit)
-            if in_a_row:
-                # Where nothing was erased, the next begins so far on; the server works on it while we do on this.
-                behind = _Ahead(lane, *self._ask(lane, seq + limit, limit), seq + limit, limit)
+            number = ahead.number if ahead is not None and early else lane.ask(request)
+            if in_a_row := seq == self._next_seq:
+                # Where nothing was erased, the next page begins so far on; the server works on it while we do on this.
+                next_number = lane.ask(page_request(self._stream, None, seq + limit, limit))
+                asked_at = time.monotonic()
             page, status = lane.collect(number, PAGE_TRY_S, self._notification)
             more = more_behind(self._stream, status) and bool(page)
             self._next_seq = page[-1].id + 1 if page else seq
             if in_a_row and more and self._next_seq == seq + limit:
-                self._ahead = behind
+                self._ahead = _Ahead(lane, next_number, self._next_seq, limit, asked_at)
         except BaseException:
             lane.close()
             raise
         if self._ahead is None:
             self._connection.lanes.give_back(lane)
         return page, more or early  # what was stored since a page was asked for is not in it
-
-    def _ask(self, lane: Lane, seq: int, limit: int) -> tuple[int, float]:
-        asked_at = time.monotonic()
-        return lane.ask(page_request(self._stream, None, seq, limit)), asked_at
 
     def _notification(self, buffer: bytes, header: int, body: int, end: int) -> Notification:
         subject, text, _ = place_in(buffer, header, body)
