@@ -15,6 +15,7 @@ from pydantic import SecretStr
 
 from api.importing import FileRefused, open_source
 from api.node import LedgerLost, Node
+from consumers.verification import Finding, verify
 from domain.interaction import parse
 from infra.nats_server import EmbeddedServer
 from infra.recording import Accepted
@@ -133,3 +134,17 @@ def recorded(node: Node, numbers: Iterable[int]) -> None:
     ]
     for outcome in node.recording.record(told, facts=True):
         assert isinstance(outcome, Accepted), outcome
+
+
+def test_verifying_beside_a_node_that_goes_on_recording_finds_nothing(served: tuple[Node, httpx.Client]) -> None:
+    """What the mirror takes in meanwhile is not held against what the ledger held before."""
+    node, _ = served
+    recorded(node, [501])
+    node.wait_for(node.ledger.last_seq())
+    with node.projector.cursor() as cursor:
+        with node.projector.lock:  # the views wait
+            recorded(node, [501])
+            walk = verify(node.connection, node.stream, cursor)  # has seen how far either is, and nothing else yet
+        recorded(node, [501])
+        node.wait_for(node.ledger.last_seq())
+        assert [item for item in walk if isinstance(item, Finding)] == []
