@@ -55,26 +55,33 @@ def one_request(subject: str, body: bytes, expected: int | None, header: bytes =
     return Request(subject, b"NATS/1.0\r\n%b\r\n" % header if header else b"", body)
 
 
-async def publish_batch(connection: Connection, messages: Sequence[Message], timeout_s: float) -> int:
-    """Stores two to 1,000 messages atomically, pipelined; the last one's seq (the others stand right before it).
+async def publish_batch(
+    connection: Connection, messages: Sequence[Message], timeout_s: float, own: Sequence[bytes] = ()
+) -> int:
+    """Stores up to 1,000 messages atomically, pipelined; the last one's seq (the others stand right before it).
 
-    Only a subject's first message may expect something. Raises as `publish_one`.
+    Only a subject's first message may expect something. `own` as for `batch_requests`. Raises as `publish_one`.
     """
-    asked = await connection.ask_all(batch_requests(messages))
+    asked = await connection.ask_all(batch_requests(messages, own))
     try:
-        opening, closing = await asyncio.wait_for(asyncio.gather(*asked), timeout_s)
+        replies = await asyncio.wait_for(asyncio.gather(*asked), timeout_s)
     except TimeoutError:
         raise ConnectionLost(f"a batch was not acknowledged within {timeout_s:g} s") from None
-    return last_of_batch(opening.body, closing.body)
+    return last_of_batch(replies[0].body, replies[-1].body)
 
 
-def batch_requests(messages: Sequence[Message]) -> list[Request]:
-    """The publishing of a batch: the first and the last request are answered."""
+def batch_requests(messages: Sequence[Message], own: Sequence[bytes] = ()) -> list[Request]:
+    """The publishing of a batch: the first and the last request are answered.
+
+    `own` are header lines for each message besides the batch's.
+    """
     start = b"NATS/1.0\r\nNats-Batch-Id: " + secrets.token_hex(6).encode() + b"\r\nNats-Batch-Sequence: "
     size = len(messages)
     requests: list[Request] = []
     for number, (subject, body, expected) in enumerate(messages, 1):
         header = b"%b%d\r\n" % (start, number)
+        if own:
+            header += own[number - 1]
         if expected is not None:
             header += _EXPECTED % expected
         if number == size:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import re
 from collections.abc import Callable
-from typing import NamedTuple, TypeVar
+from typing import TypeVar
 
 import orjson
 from eventsourcing.persistence import OperationalError
@@ -31,13 +31,6 @@ _PLACE = re.compile(rb"\r\nNats-Subject: ([^\r]*)\r\nNats-Sequence: (\d+)\r\nNat
 _NOTHING_BEHIND = b"Nats-Num-Pending: 0\r\n"
 
 T = TypeVar("T")
-
-
-class Page(NamedTuple):
-    """Messages in order, and whether the server has more behind them."""
-
-    messages: list[StoredMessage]
-    more: bool
 
 
 def page_request(stream: Stream, subject: str | None, seq: int, limit: int = PAGE) -> Request:
@@ -107,25 +100,20 @@ async def read_all(connection: Connection, stream: Stream, subject: str) -> list
     messages: list[StoredMessage] = []
     more, seq = True, 1
     while more:
-        page, more = await read_page(connection, stream, subject, seq)
+        page, more = await read_as(connection, stream, page_request(stream, subject, seq), _message)
         messages += page
         seq = page[-1].seq + 1 if page else seq
     return messages
 
 
-async def read_page(connection: Connection, stream: Stream, subject: str | None, seq: int) -> Page:
-    """A page of messages from `seq` on, on one subject or (None) on all.
+async def read_as(
+    connection: Connection, stream: Stream, request: Request, take: Callable[[bytes, int, int, int], T]
+) -> tuple[list[T], bool]:
+    """What `take` (see `Lane.collect`) makes of a page's messages, and whether there is more behind them.
 
     Any replica may answer, so on a cluster the newest messages may be missing. Raises ConnectionLost when no server
     answered within the connection's time-out.
     """
-    return Page(*await read_as(connection, stream, page_request(stream, subject, seq), _message))
-
-
-async def read_as(
-    connection: Connection, stream: Stream, request: Request, take: Callable[[bytes, int, int, int], T]
-) -> tuple[list[T], bool]:
-    """What `take` (see `Lane.collect`) makes of a page's messages, and whether there is more. Raises as `read_page`."""
     deadline = connection.loop.time() + connection.request_timeout_s
     while True:
         try:
