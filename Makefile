@@ -6,18 +6,19 @@ STAMP := $(VENV)/.installed
 WORKERS ?= auto
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo up test lint types bench bench-ledger soak lock clean
+.PHONY: help setup demo up test lint types bench bench-ledger bench-views soak lock clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
 
 setup: $(STAMP) ## virtual environment with the pinned packages
 
-$(STAMP): requirements.lock pyproject.toml
+$(STAMP): requirements.lock pyproject.toml tests/stock-duckdb.lock
 	$(PYTHON) -c 'import sys; sys.exit("Rapport needs Python 3.11 or later; say PYTHON=python3.11" if sys.version_info < (3, 11) else 0)'
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
 	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	$(BIN)/pip install --quiet --disable-pip-version-check --upgrade --target $(VENV)/stock-duckdb --no-deps --require-hashes -r tests/stock-duckdb.lock
 	@touch $@
 
 demo: setup ## 2,000 candidates through the whole path, on a temporary data folder
@@ -42,6 +43,9 @@ bench: setup ## speed of the ledger and the views, measured on this machine
 
 bench-ledger: setup ## the ledger side by side with UmaDB, PostgreSQL and SQLite
 	$(BIN)/python -m tests.benchmarks.side_by_side
+
+bench-views: setup ## the views on a ledger of 5,000,000 events; KEEP=folder keeps it for the next run
+	$(BIN)/python -m tests.benchmarks.views $(if $(KEEP),--keep $(KEEP))
 
 soak: setup ## the long versions of the tests
 	RAPPORT_SOAK=1 $(BIN)/pytest -n $(WORKERS) --dist worksteal

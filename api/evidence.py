@@ -12,7 +12,7 @@ from infra.jetstream import Connection, Stream
 from infra.jetstream.access import access
 from infra.nats_server import EmbeddedServer
 from infra.settings import Settings
-from projections import mirror, sql
+from projections import MirrorOutdated, mirror
 
 LEDGER = Stream("LEDGER", "ledger")
 
@@ -51,12 +51,12 @@ def evidence(settings: Settings) -> Iterator[Evidence]:
 def _mirror(settings: Settings) -> duckdb.DuckDBPyConnection:
     try:
         database = open_database(settings.database)
-        found = sql.value(database, "select version from ops.views where name = 'mirror'")
-        if found == mirror.VERSION:
-            database.execute(sql.load("projections.mirror", "schema.sql"))  # tables that older files do not have
-            return database
-        database.close()
-    except (DatabaseUnreadable, duckdb.Error) as error:
+        try:
+            mirror.prepare(database)
+        except BaseException:
+            database.close()
+            raise
+        return database
+    except (DatabaseUnreadable, MirrorOutdated, duckdb.Error) as error:
         reason = str(error).strip().partition("\n")[0]
         raise NodeError(f"the mirror in {settings.database} cannot be read ({reason})") from error
-    raise NodeError(f"the mirror in {settings.database} is of another version of Rapport, which has to do this")

@@ -40,6 +40,10 @@ _PLACES = [
 ]
 _SOURCES = ["linkedin", "referral", "career_site", "meetup", "github", "agency"]
 _SENIORITIES = ["intern", "junior", "mid", "senior", "senior", "lead", "principal"]
+_STAGES = ["screening", "interview", "offer"]
+_REASONS = ["salary", "somebody else was a better fit", "wants to stay remote", "took another offer"]
+_PREFERENCES = ["remote roles only", "a letter a month is enough", "senior roles in Berlin", "events, no openings"]
+_LINKS = [f"https://jobs.example.com/{n}" for n in (1, 2, 3)]
 _CAMPAIGNS = ["spring-backend", "summer-meetup", "autumn-newsletter", "winter-data"]
 
 
@@ -68,12 +72,14 @@ class _Person:
         self.first, self.last = chance.choice(_FIRST), chance.choice(_LAST)
         self.email = f"{self.first}.{self.last}.{number}@example.{chance.choice(['com', 'org', 'net'])}".lower()
         self.family = chance.choice(list(_FAMILIES))
+        self.hired = False
 
     def history(self) -> Iterator[Record]:
         """Sourced, told, written to, and what came of it."""
         yield from self._arrival()
         for _ in range(self.chance.choice([0, 1, 1, 2, 2, 3])):
-            yield from self._campaign()
+            if not self.hired:
+                yield from self._campaign()
         yield from self._decisions()
         if self.chance.random() < 0.03:
             yield from self._second_record()
@@ -121,22 +127,53 @@ class _Person:
             yield self._fact("bounced", days=0.001, data=about | {"kind": kind})
             return
         yield self._fact("delivered", days=0.00002, data=about)
+        if self.chance.random() < 0.03:
+            yield from self._scanned(about)
         if self.chance.random() < 0.3:
             yield self._fact("opened", days=0.00001, data=about | {"machine": True})
         if self.chance.random() < 0.5:
             yield self._fact("opened", days=self.chance.expovariate(1), data=about | {"machine": False})
             if self.chance.random() < 0.4:
-                link = about | {"machine": False, "url": "https://jobs.example.com/1"}
+                link = about | {"machine": False, "url": self.chance.choice(_LINKS)}
                 yield self._fact("clicked", days=0.001, data=link)
             if self.chance.random() < 0.3:
                 yield self._fact("replied", days=0.2, actor="candidate:self", data=about | {"text": "Tell me more."})
+                if self.chance.random() < 0.4:
+                    place = self.chance.choice(_PLACES)[0].partition(",")[0]
+                    yield from self._application({"job": f"{_FAMILIES[self.family][0]}, {place}"})
         if self.chance.random() < 0.01:
             yield self._fact("complained", days=0.1, actor="candidate:self", data=about)
+
+    def _scanned(self, about: Record) -> Iterator[Record]:
+        """A mail gateway follows every link within a second, and the provider does not notice. Some gateways hold the
+        message back for a while first."""
+        held_s = self.chance.choice([0.1, 0.1, 0.1, 40.0])
+        for n, link in enumerate(_LINKS):
+            yield self._fact("clicked", days=(0.15 if n else held_s) / 86_400, data=about | {"url": link})
+
+    def _application(self, about: Record) -> Iterator[Record]:
+        """Applied, and how far it went; some are still open."""
+        yield self._record("applied", days=2, actor="candidate:self", source="greenhouse", channel="web", data=about)
+        for stage in _STAGES:
+            if self.chance.random() < 0.1:
+                return
+            about = about | {"stage": stage}
+            yield self._tracked("stage_changed", about)
+            if self.chance.random() < 0.35:
+                yield self._tracked("rejected", about | {"reason": self.chance.choice(_REASONS)})
+                return
+        yield self._tracked("hired", about)
+        self.hired = True
 
     def _decisions(self) -> Iterator[Record]:
         if self.chance.random() < 0.15:
             data = {"event": self.chance.choice(["Open day 2026", "Data meetup"])}
             yield self._record("event_attended", days=9, actor="candidate:self", data=data)
+        if self.chance.random() < 0.1:
+            data = {"preferences": self.chance.choice(_PREFERENCES)}
+            yield self._record("preferences_updated", days=4, actor="candidate:self", channel="web", data=data)
+        if not self.hired and self.chance.random() < 0.02:
+            yield from self._application({})
         if self.chance.random() < 0.08:
             method = self.chance.choice(["one_click", "link", "reply"])
             yield self._record("opted_out", days=5, actor="candidate:self", channel="email", data={"method": method})
@@ -159,6 +196,10 @@ class _Person:
 
     def _fact(self, type_: str, **given: Any) -> Record:
         return self._record(type_, **({"actor": "system:sendgrid", "source": "sendgrid", "channel": "email"} | given))
+
+    def _tracked(self, type_: str, about: Record) -> Record:
+        days = self.chance.expovariate(1 / 6)
+        return self._record(type_, days=days, actor="service:greenhouse", source="greenhouse", data=about)
 
     def _record(self, type_: str, *, days: float = 0.0, **given: Any) -> Record:
         """The next thing that happens, `days` later."""

@@ -14,6 +14,10 @@ import duckdb
 import structlog
 from eventsourcing.persistence import OperationalError
 
+from api import status
+from api.building import Building, Rebuilds
+from api.reopening import Reopening, is_shut
+from api.standstill import is_full, sentence_of
 from consumers.loss import contradiction, secrets_lost
 from consumers.projecting import Projecting
 from domain import candidate
@@ -23,21 +27,26 @@ from domain.errors import UnreadableCandidate
 from domain.event import Recorded
 from domain.identity import Forest
 from domain.policy import Channel
+from domain.trail import standing_known_at
 from infra import codec
 from infra.crypto.claims import Claims
 from infra.crypto.keyring import GIVEN_UP, PEPPER, Keyring
 from infra.crypto.master import key_id_of, local_master_key
 from infra.duckdb import DatabaseUnreadable, open_database
-from infra.jetstream import Bucket, Connection, JetStreamApplicationRecorder, LedgerReader, declare_stream, describe
+from infra.jetstream import Bucket, Connection, JetStreamApplicationRecorder, LedgerReader, declare_stream
 from infra.jetstream.access import access
 from infra.jetstream.durability import Durability
 from infra.ledger import Ledger
+from infra.metrics import Batches
 from infra.nats_server import EmbeddedServer
 from infra.pools import Pools
 from infra.recording import Recording
 from infra.settings import Settings
 from infra.snapshots import Snapshots
-from projections import MirrorOutdated, Projector, mirrored, queries
+from projections import MirrorOutdated, Projector, ViewRefused, mirrored, queries
+from projections.computing import Progress, nobody
+from projections.publishing import Publisher
+from projections.registry import VIEWS, discover
 
 VIEWS_WAIT_S = 10.0
 """How long a command waits for the views to reach what it depends on."""
@@ -62,8 +71,12 @@ class LedgerLost(NodeError):
 class Node:
     """Use as a context manager: entering starts everything, leaving stops it in the opposite order."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, on_progress: Progress = nobody) -> None:
+        """`on_progress` is told of views that are built anew, at the start because their definition has changed."""
         self.settings = settings
+        self.building = Building(on_progress)
+        self.rebuilds = Rebuilds(self.building, settings.database)
+        self.batches = Batches()
         self.instance = uuid4().hex
         self.server: EmbeddedServer | None = None
         self._stack = ExitStack()
@@ -98,6 +111,7 @@ class Node:
         self.durability.start(lambda trouble: log.error("durability not asserted", trouble=trouble))
         self.stream = stream = declare_stream(connection, replicas=settings.replicas)
         self.projector = self._open_views()
+        self._stack.callback(self._close_views)
         self._check_history()
         keys = Bucket(connection, "keys", replicas=settings.replicas)
         own = keys.get_many([PEPPER, GIVEN_UP])
@@ -115,28 +129,75 @@ class Node:
         self.recording = Recording(self.ledger, claims, self.forest_of)
         self._stack.callback(self.recording.close)
         self.pools = Pools(self.ledger, claims)
-        self.projecting = Projecting(
-            LedgerReader(connection, stream), self.projector, self.keyring, settings.batch_events
-        )
-        self.projecting.start()
-        self._stack.callback(self.projecting.stop)
+        self._start_projecting()
+        self._stack.callback(self._stop_projecting)
+        self._stack.callback(self.rebuilds.stop)
+        self.reopening = Reopening(lambda: is_shut(self.projector), self._reopen_views)
+        self._stack.callback(self.reopening.stop)
+        self.reopening.start()
+        self.publisher = Publisher(self._reading, settings.snapshot_file, settings.snapshot_every_s)
+        self._stack.callback(self.publisher.stop)
+        self.publisher.start()
         log.info("node started", checkpoint=self.projector.checkpoint, ledger=self.ledger.last_seq())
 
     def _open_views(self) -> Projector:
         """The views, built anew where their definition changed. Raises NodeError when the file is of no use."""
         path = self.settings.database
-        try:
-            if path.exists():
-                path.chmod(0o600)  # as written by a version that did not take care
-            database = open_database(path)
-            self._stack.callback(database.close)
-            return Projector(database)
-        except (DatabaseUnreadable, MirrorOutdated, duckdb.Error) as error:
-            reason = str(error).strip().partition("\n")[0]
-            raise NodeError(
-                f"the views in {path} cannot be used ({reason}); move the file away and start again: "
-                "they are built anew from the ledger"
-            ) from error
+        with ExitStack() as opened:
+            try:
+                if path.exists():
+                    path.chmod(0o600)  # as written by a version that did not take care
+                database = open_database(path)
+                opened.callback(database.close)
+                projector = self._projector(database)
+            except ViewRefused as error:
+                raise NodeError(str(error)) from error
+            except (DatabaseUnreadable, MirrorOutdated, duckdb.Error) as error:
+                if is_full(error):
+                    raise NodeError(sentence_of(error, path)) from error
+                reason = str(error).strip().partition("\n")[0]
+                raise NodeError(
+                    f"the views in {path} cannot be used ({reason}); move the file away and start again: "
+                    "they are built anew from the ledger"
+                ) from error
+            finally:
+                self.building.over()
+            opened.pop_all()
+        for refused in projector.refused:
+            log.error("view refused, the definition before goes on", view=refused.view, reason=str(refused))
+        return projector
+
+    def _projector(self, database: duckdb.DuckDBPyConnection) -> Projector:
+        """Over the views that come with Rapport and those in the folder set."""
+        views, refused, folder = VIEWS, list[ViewRefused](), self.settings.views
+        if folder is not None:
+            if not folder.is_dir():
+                raise NodeError(f"{folder} (RAPPORT_VIEWS) is no folder; name one, or leave it unset")
+            views = (*VIEWS, *discover(folder, VIEWS, refused=refused))
+        return Projector(database, views, self.building.note, self.batches.note, refused)
+
+    def _start_projecting(self) -> None:
+        reader = LedgerReader(self.connection, self.stream)
+        self.projecting = Projecting(reader, self.projector, self.keyring, self.settings.batch_events)
+        self.projecting.start()
+
+    def _reading(self) -> duckdb.DuckDBPyConnection:
+        """A cursor of the projector there is: after the views' file was shut it is another one."""
+        return self.projector.cursor()
+
+    def _stop_projecting(self) -> None:
+        self.projecting.stop()
+
+    def _close_views(self) -> None:
+        self.projector.close()
+
+    def _reopen_views(self) -> None:
+        """Goes on with the views' file after DuckDB has shut it. Raises NodeError while it cannot be opened."""
+        self._stop_projecting()
+        self.rebuilds.stop()
+        self._close_views()
+        self.projector = self._open_views()
+        self._start_projecting()
 
     def _check_history(self) -> None:
         """Refuses to go on where views and ledger contradict each other."""
@@ -188,8 +249,12 @@ class Node:
         self._require_whole({id_: len(history) for id_, history in zip(records, histories, strict=True)})
         return histories
 
-    def standing(self, candidate_id: str, channel: Channel, purpose: str, as_of: datetime) -> Standing:
-        """May the person be contacted, from the ledger."""
+    def standing(
+        self, candidate_id: str, channel: Channel, purpose: str, as_of: datetime, known_at: datetime | None = None
+    ) -> Standing:
+        """May the person be contacted, from the ledger; with `known_at` from what it held then."""
+        if known_at is not None:
+            return standing_known_at(candidate_id, self.histories(candidate_id), channel, purpose, as_of, known_at)
         forest = self.forest_of(candidate_id)
         states = self._fresh(forest.members(candidate_id))
         statements = [s for state in states for s in state.statements]
@@ -225,8 +290,8 @@ class Node:
             reasons.append(self.durability.failure)
         if self.ledger.failure is not None:
             reasons.append(f"the ledger did not take the last append ({self.ledger.failure}); {SERVER_HINT}")
-        if self.projecting.failure is not None:
-            reasons.append(f"the views stand still: {str(self.projecting.failure).strip().partition(chr(10))[0]}")
+        if (failure := self.projecting.failure or self.reopening.failure) is not None:
+            reasons.append(f"the views stand still: {sentence_of(failure, self.settings.database)}")
         return reasons
 
     def _doubt(self) -> str | None:
@@ -239,18 +304,7 @@ class Node:
 
     def status(self) -> dict[str, Any]:
         """What `rapport status` shows."""
-        ledger = describe(self.connection, self.stream)
-        with self.projector.cursor() as cursor:
-            views = queries.status(cursor)
-        reasons = self.unready()
-        return {
-            "ready": not reasons,
-            "reasons": reasons,
-            "data": str(self.settings.data),
-            "ledger": {**ledger._asdict(), "sync": self.durability.describe()},
-            "views": views | {"lag_events": max(0, ledger.last_seq - views["checkpoint"])},
-            "master_key_id": self.master_key_id,
-        }
+        return status.status(self)
 
     def announce(self, url: str) -> Callable[[], None]:
         """Leaves word in the data folder of where this node answers; returns how to take it back."""

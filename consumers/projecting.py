@@ -1,29 +1,28 @@
-"""From the ledger into the views: follow, open, apply, in order, on a thread of its own."""
+"""From the ledger into the views, in order: followed and decoded on one thread, applied on another."""
 
 import threading
-from collections.abc import Sequence
-from datetime import UTC, datetime, timedelta
-from typing import Any
+import time
+from collections.abc import Callable, Iterator, Sequence
+from types import TracebackType
+from typing import Self
 
 import duckdb
-import orjson
 import pyarrow as pa
 import structlog
 from eventsourcing.persistence import OperationalError
 
+from consumers.decoding import table_of
 from consumers.loss import shown
-from domain.upcasters import UnknownEventError
-from infra import codec
 from infra.crypto.keyring import Keyring
-from infra.crypto.sealing import SealBrokenError
 from infra.jetstream import Follower, LedgerReader, RawMessage
-from infra.jetstream.message import is_version
 from projections import Projector, mirrored
-from projections.mirror import BATCH_SCHEMA
 from projections.mirrored import Gap
 
-EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 RETRY_AFTER_S = 1.0
+PAGE_EVENTS = 5_000
+"""As many are read and decoded in one go. Fewer than that were all there are for now."""
+SETTLE_AFTER_S = 300.0
+"""While a backlog lasts, the mirror runs ahead of the views, for so long at most."""
 
 log = structlog.get_logger()
 
@@ -32,55 +31,80 @@ class HistoryHole(Exception):
     """The ledger passed over a seq of which it is not known that nothing is there."""
 
 
-def table_of(messages: Sequence[RawMessage], keyring: Keyring) -> pa.Table:
-    """The messages as the projector takes them: fields as the newest version of each type has them, `v` and `body` as
-    stored. What cannot be used carries its `problem` and stays in.
+class Ahead:
+    """Iterates over the tables of `source`, which is run on a thread of its own while the caller works on others.
+
+    Each of them has at most `page` rows. Those that follow each other are handed out as one of at most `rows`, and as
+    many wait at most. One of less than `page` rows, be it empty, says that there is no more for now: then nothing is
+    waited for. Behind a full one it is handed out even when it is empty. What `source` raises is raised behind its
+    tables. Leaving the `with` block calls `stop`, upon which `source` has to end soon.
     """
-    keys = keyring.existing({_name(m) for m in messages})
-    return pa.Table.from_pylist([_row(m, _document(m.body), keys.get(_name(m))) for m in messages], schema=BATCH_SCHEMA)
 
+    def __init__(self, source: Iterator[pa.Table], stop: Callable[[], None], page: int, rows: int) -> None:
+        self._source = source
+        self._stop = stop
+        self._page = page
+        self._rows = rows
+        self._waiting: list[pa.Table] = []
+        self._count = 0
+        self._error: BaseException | None = None
+        self._hurry = self._over = self._left = False
+        self._changed = threading.Condition()
+        self._thread = threading.Thread(target=self._run, name="rapport-decoding")
 
-def _name(message: RawMessage) -> str:
-    """The aggregate under whose subject the message stands, whatever the message says."""
-    kind, _, id_ = ["", "", *message.subject.split(".")][-3:]
-    return codec.aggregate_id(kind, id_)
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
 
+    def __exit__(
+        self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        with self._changed:
+            self._left = True
+            self._changed.notify_all()
+        self._stop()
+        self._thread.join()
 
-def _document(body: bytes) -> dict[str, Any]:
-    try:
-        document = orjson.loads(body)
-    except orjson.JSONDecodeError:
-        return {}
-    return document if isinstance(document, dict) else {}
+    def __iter__(self) -> Iterator[pa.Table]:
+        while (table := self._take()) is not None:
+            yield table
 
+    def _take(self) -> pa.Table | None:
+        with self._changed:
+            self._changed.wait_for(lambda: self._over or (self._waiting and (self._hurry or self._is_full())))
+            if not self._waiting:
+                if self._error is not None:
+                    raise self._error
+                return None
+            tables, self._waiting, self._count = self._waiting, [], 0
+            self._changed.notify_all()
+        return pa.concat_tables(tables)
 
-def _row(message: RawMessage, document: dict[str, Any], key: bytes | None) -> dict[str, Any]:
-    name = _name(message)
-    kind, id_ = codec.split_id(name)
-    version, type_ = document.get("version", 0), document.get("type", "")
-    fits = is_version(version) and isinstance(type_, str)
-    row = {
-        "seq": message.seq,
-        "recorded_at": EPOCH + timedelta(microseconds=message.time_ns // 1000),
-        "kind": kind,
-        "id": id_,
-        "version": version if fits else 0,
-        "type": type_ if fits else "",
-        "v": 0,
-        "public": "{}",
-        "body": message.body,
-    }
-    try:
-        if document.get("id") != name or not fits:
-            raise UnknownEventError("it is not an event of the aggregate under whose subject it stands")
-        opened = codec.open_newest(name, version, type_, document.get("state", {}), key)
-        row["v"] = opened.v
-        row["occurred_at"] = datetime.fromisoformat(opened.clear.pop("occurred_at"))
-    except (UnknownEventError, SealBrokenError, KeyError, TypeError, ValueError) as error:
-        return row | {"problem": f"{type(error).__name__}: {error}"}
-    row["public"] = orjson.dumps(opened.clear).decode()
-    row["personal"] = orjson.dumps(opened.personal).decode() if opened.personal is not None else None
-    return row
+    def _is_full(self) -> bool:
+        return self._count + self._page > self._rows
+
+    def _run(self) -> None:
+        error = None
+        try:
+            for table in self._source:
+                if not self._put(table):
+                    break
+        except BaseException as raised:  # noqa: BLE001 - whoever takes the tables is told
+            error = raised
+        with self._changed:
+            self._over, self._error = True, error
+            self._changed.notify_all()
+
+    def _put(self, table: pa.Table) -> bool:
+        """Whether more is wanted, when there is room for it."""
+        with self._changed:
+            if table.num_rows or not self._hurry:
+                self._waiting.append(table)
+                self._count += table.num_rows
+            self._hurry = table.num_rows < self._page
+            self._changed.notify_all()
+            self._changed.wait_for(lambda: self._left or not self._is_full())
+            return not self._left
 
 
 class Projecting:
@@ -97,7 +121,7 @@ class Projecting:
         self.failure: BaseException | None = None
 
     def start(self) -> None:
-        """Begins where the views' checkpoint stands."""
+        """Begins where the mirror ends."""
         self._thread.start()
 
     def stop(self) -> None:
@@ -118,13 +142,7 @@ class Projecting:
     def _follow(self) -> None:
         while not self._stopping.is_set():
             try:
-                with self._reader.follow(self._projector.checkpoint, max_batch=self._batch_events) as self._follower:
-                    for batch in self._follower:
-                        if self._stopping.is_set():
-                            return
-                        if batch:
-                            self._apply(batch)
-                            self.failure = None
+                self._follow_on()
             except OperationalError as error:
                 log.warning("ledger out of reach, trying again", error=type(error).__name__)
                 self._stopping.wait(RETRY_AFTER_S)
@@ -134,21 +152,44 @@ class Projecting:
                 log.error("views stand still, trying again", error=type(error).__name__, reason=_first_line(error))
                 self._stopping.wait(RETRY_AFTER_S)
 
-    def _apply(self, batch: Sequence[RawMessage]) -> None:
-        """Up to where the ledger passes over a seq: what a server cannot read, it leaves out. Raises HistoryHole."""
-        usable, hole = self._up_to_hole(batch)
-        if usable:
-            self._projector.apply(table_of(usable, self._keyring))
-        if hole is not None:
-            raise HistoryHole(
-                f"the ledger does not hand out what it took ({shown([hole])}); see `rapport verify` before anything is "
-                "restarted"
-            )
+    def _follow_on(self) -> None:
+        """From the checkpoint on, until stopped."""
+        page = min(PAGE_EVENTS, self._batch_events)
+        position = self._projector.mirrored
+        with self._reader.follow(position, max_batch=page) as self._follower:
+            tables = self._tables(self._follower, position)
+            with Ahead(tables, self._follower.stop, page, self._batch_events) as ahead:
+                settle_at = time.monotonic() + SETTLE_AFTER_S
+                for table in ahead:
+                    if self._stopping.is_set():
+                        return
+                    backlog = table.num_rows > self._batch_events - page and table.num_rows % page == 0
+                    if backlog and time.monotonic() < settle_at:
+                        self._projector.fill(table)  # the views are brought up at the end of it
+                    else:
+                        self._projector.apply(table)
+                        settle_at = time.monotonic() + SETTLE_AFTER_S
+                    self.failure = None
 
-    def _up_to_hole(self, batch: Sequence[RawMessage]) -> tuple[Sequence[RawMessage], Gap | None]:
-        """What follows without a hole that is not known, and the hole."""
-        position = self._projector.checkpoint
-        if batch[-1].seq - position == len(batch):
+    def _tables(self, follower: Follower, position: int) -> Iterator[pa.Table]:
+        """What lies behind `position`, up to where the ledger passes over a seq: what a server cannot read, it leaves
+        out. Raises HistoryHole.
+        """
+        for batch in follower:
+            if self._stopping.is_set():
+                return
+            usable, hole = self._up_to_hole(batch, position)
+            yield table_of(usable, self._keyring)
+            position = usable[-1].seq if usable else position
+            if hole is not None:
+                raise HistoryHole(
+                    f"the ledger does not hand out what it took ({shown([hole])}); see `rapport verify` before "
+                    "anything is restarted"
+                )
+
+    def _up_to_hole(self, batch: Sequence[RawMessage], position: int) -> tuple[Sequence[RawMessage], Gap | None]:
+        """What follows `position` without a hole that is not known, and the hole."""
+        if not batch or batch[-1].seq - position == len(batch):
             return batch, None
         with self._projector.cursor() as cursor:
             known = mirrored.known_gaps(cursor)

@@ -136,6 +136,42 @@ class EventAttended(CandidateEvent, type="event_attended"):
     event: Label
 
 
+class PreferencesUpdated(CandidateEvent, type="preferences_updated"):
+    """The person said what they want to hear about. It says nothing on consent: that has events of its own."""
+
+    preferences: Personal[Text | None] = None
+
+
+class _Application(CandidateEvent):
+    """What an applicant tracking system reports of one application: a fact, whatever we think of it.
+
+    `job` is the controller's own name of the opening, the same in all events of one application. Absent: an
+    application to no opening in particular, which is one more of the person's applications.
+    """
+
+    job: Label | None = None
+    stage: Label | None = None
+    reason: Personal[Text | None] = None
+
+
+class Applied(_Application, type="applied"):
+    """The person applied, an act of theirs. `job` is absent where they applied on spec; `stage` is the first one."""
+
+
+class StageChanged(_Application, type="stage_changed"):
+    """The application went on, or back, to `stage`."""
+
+    stage: Label
+
+
+class Rejected(_Application, type="rejected"):
+    """The application ended without a hire, whoever ended it; `stage` is the one it had come to."""
+
+
+class Hired(_Application, type="hired"):
+    """The application ended in a hire; `stage` is the one it had come to."""
+
+
 class ConsentGiven(CandidateEvent, type="consent_given"):
     """Consent with its evidence (Art. 7(1) GDPR). Without a channel it covers every channel."""
 
@@ -203,7 +239,7 @@ class Unmerged(CandidateEvent, type="unmerged"):
 EVENTS = catalogue(
     *(Sourced, ProfileCorrected, Tagged, Untagged, Emailed, Messaged, Delivered, Bounced, Complained, Opened),
     *(Clicked, Replied, EventAttended, ConsentGiven, ConsentWithdrawn, OptedOut, OptedIn, BasisRecorded),
-    *(NoticeGiven, Merged, Unmerged),
+    *(NoticeGiven, Merged, Unmerged, PreferencesUpdated, Applied, StageChanged, Rejected, Hired),
 )  # fmt: skip
 
 INTENTIONS = (Emailed, Messaged)

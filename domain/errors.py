@@ -65,6 +65,12 @@ class PoolRefused(Refused):
     code = "pool-refused"
 
 
+class InvalidModel(Refused):
+    """The engagement model is not TOML, or not one that scores can be computed with."""
+
+    code = "invalid-model"
+
+
 class ConcurrentChange(Refused):
     """Others kept changing the same aggregate; the bounded retries are used up. Trying again is safe."""
 

@@ -1,14 +1,10 @@
-"""Every weight, limit and enumeration that is a decision rather than a fact, in one place."""
+"""Every limit and enumeration that is a decision rather than a fact, in one place; weights are in `engagement`."""
 
-from dataclasses import dataclass, field
 from datetime import timedelta
 from enum import StrEnum
 
 MAX_CLOCK_AHEAD = timedelta(hours=24)
 """`occurred_at` further ahead of the node's clock than this is refused."""
-
-MACHINE_OPEN_WITHIN_S = 2.0
-"""An open or click that follows its sending within this many seconds was a machine's prefetch."""
 
 DEFAULT_PURPOSE = "recruiting"
 OPEN_TRACKING = "open_tracking"
@@ -82,29 +78,3 @@ class ActorKind(StrEnum):
     USER = "user"
     SERVICE = "service"
     SYSTEM = "system"
-
-
-@dataclass(frozen=True)
-class EngagementModel:
-    """Weights per counted event and how they fade.
-
-    Raw score at T = sum of weight_points * 2^(-(T - t) / half_life_days); the score is
-    100 * (1 - e^(-raw / saturation_points)), between -inf and 100, shown clamped at 0.
-    """
-
-    version: str = "v1"
-    half_life_days: float = 60.0
-    saturation_points: float = 10.0
-    weight_points: dict[str, float] = field(
-        default_factory=lambda: {
-            "replied": 10.0,
-            "event_attended": 8.0,
-            "clicked": 3.0,
-            "opened": 1.0,
-            "bounced": -2.0,
-            "complained": -20.0,
-        }
-    )
-
-
-ENGAGEMENT_MODEL = EngagementModel()

@@ -76,6 +76,23 @@ def trail(candidate_id: str, histories: Iterable[History], as_of: datetime, know
     )
 
 
+def standing_known_at(
+    candidate_id: str,
+    histories: Iterable[History],
+    channel: Channel | None,
+    purpose: str,
+    as_of: datetime,
+    known_at: datetime,
+) -> Standing:
+    """May the person be contacted as of `as_of`, by what the ledger held at `known_at`; `histories` as for `trail`."""
+    known = [r for history in histories for r in history if r.recorded_at <= known_at]
+    forest = Forest.of(_live_edges(known))
+    records = forest.members(candidate_id)
+    held = [r for r in known if r.id in records and r.event.type in STATEMENT_TYPES]
+    statements = [statement(r.id, r.event, r.seq, r.recorded_at) for r in held]
+    return standing(statements, channel, purpose, as_of, forest.joined)
+
+
 def _effective_at(recorded: Recorded[CandidateEvent]) -> datetime:
     return effective_at(recorded.event.type, recorded.event.occurred_at, recorded.recorded_at)
 

@@ -7,6 +7,7 @@ type and schema version, so that a sealed block moved elsewhere does not open.
 """
 
 import base64
+import binascii
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
@@ -62,11 +63,11 @@ def open_state(name: str, version: int, type_: str, state: Fields, key: bytes | 
     """
     clear = dict(state)
     v, sealed = clear.pop("v", None), clear.pop("sealed", None)
-    if not isinstance(v, int) or not isinstance(sealed, str):
+    if not isinstance(v, int) or isinstance(v, bool) or not isinstance(sealed, str):
         raise UnknownEventError(f"{name} version {version} is not an event of Rapport")
     if key is None:
         return Opened(v, clear, None)
-    plain = sealing.unseal(key, base64.b64decode(sealed), _context(name, version, type_, v))
+    plain = sealing.unseal(key, binascii.a2b_base64(sealed), _context(name, version, type_, v))
     return Opened(v, clear, orjson.loads(plain))
 
 

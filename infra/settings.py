@@ -56,7 +56,17 @@ class Settings(BaseSettings):
     port: int = Field(8642, ge=0, le=65535, description="port of the HTTP API; 0 takes a free one")
     replicas: int = Field(1, ge=1, le=5, description="replicas of streams and buckets")
     log_level: str = Field("info", pattern="^(debug|info|warning|error)$")
-    batch_events: int = Field(20_000, ge=1, le=100_000, description="most events applied to the views in one go")
+    batch_events: int = Field(50_000, ge=1, le=100_000, description="most events applied to the views in one go")
+    views: Path | None = Field(None, description="a folder of views of one's own, each a folder as in projections/")
+
+    snapshot_every_s: float = Field(
+        0.0, ge=0, description="seconds between published snapshots; 0 publishes them on demand only"
+    )
+
+    @property
+    def snapshot_file(self) -> Path:
+        """The newest published snapshot."""
+        return self.data / "snapshots" / "rapport.duckdb"
 
     @property
     def database(self) -> Path:
@@ -67,6 +77,11 @@ class Settings(BaseSettings):
     def master_key_file(self) -> Path:
         """Where the embedded default keeps its master key."""
         return self.data / "master.key"
+
+    @property
+    def tokens_file(self) -> Path:
+        """The tokens of the roles."""
+        return self.data / "tokens.json"
 
     @property
     def node_file(self) -> Path:

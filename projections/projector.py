@@ -1,7 +1,8 @@
 """Keeps the mirror and every view equal to the ledger, batch by batch, each batch in one transaction."""
 
 import threading
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
 import duckdb
@@ -9,14 +10,20 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from projections import mirror, scope, sql
-from projections.rebuilding import bring_up_to_date
+from projections.computing import Progress, nobody
+from projections.installing import install
+from projections.known import Known
+from projections.rebuilding import build
 from projections.registry import VIEWS
 from projections.transaction import transaction
-from projections.view import View
+from projections.upkeep import refresh
+from projections.view import View, ViewRefused
 
+OnBatch = Callable[[int, float], None]
+"""Told the events that were new in a batch, and the seconds until they were committed."""
 
-class MirrorOutdated(Exception):
-    """The file was written by a version of Rapport whose mirror had other tables."""
+SETTLE_WHOLE_ABOVE = 0.2
+"""When more than this share of the events is new to the views, building them anew is quicker than keeping them up."""
 
 
 class BatchOutOfOrder(ValueError):
@@ -24,29 +31,57 @@ class BatchOutOfOrder(ValueError):
 
 
 class Projector:
-    """The one writer of a DuckDB file. `apply` may be called from any thread; one batch runs at a time."""
+    """The one writer of a DuckDB file. `apply` may be called from any thread; one batch runs at a time.
 
-    def __init__(self, connection: duckdb.DuckDBPyConnection) -> None:
-        """Create what is missing in the file, and rebuild the views whose definition has changed.
+    `views` are those that are kept, `refused` says why a definition is not among them.
+    """
 
-        Raises MirrorOutdated.
+    def __init__(
+        self,
+        connection: duckdb.DuckDBPyConnection,
+        views: Sequence[View] = VIEWS,
+        on_progress: Progress = nobody,
+        on_batch: OnBatch = nobody,
+        refused: Sequence[ViewRefused] = (),
+    ) -> None:
+        """Create what is missing in the file, and build anew the views whose definition has changed.
+
+        A definition that fails is refused, as are those in `refused`: the one before goes on. `on_progress` is told
+        of builds, here and when views are brought up to the mirror; `on_batch` of each batch that brought something
+        new. Raises MirrorOutdated, and ViewRefused for a view that everything rests on.
         """
         self.connection = connection
         self.lock = threading.RLock()
+        self.build_lock = threading.RLock()  # whoever takes both takes this one first
+        self._on_progress = on_progress
+        self._on_batch = on_batch
         self._readers = connection.cursor()
         self._readers_lock = threading.Lock()
         self._advanced = threading.Condition()
-        with transaction(connection):
-            connection.execute(sql.load("projections.mirror", "schema.sql"))
-            connection.execute(sql.load("projections.scope", "views.sql"))
-            _check_mirror_version(connection)
-        bring_up_to_date(connection.cursor())
+        self.views: tuple[View, ...] = ()
+        self.refused: tuple[ViewRefused, ...] = ()
+        mirror.prepare(connection)
+        self._mirrored: int = sql.value(connection, "select seq from ops.checkpoint")
+        self._checkpoint: int = sql.value(connection, "select views_seq from ops.checkpoint")
+        install(self, views, on_progress, refused)
         scope.begin(connection)
-        self._checkpoint: int = sql.value(connection, "select seq from ops.checkpoint")
+        self.settle()
+        self.known = Known(self.cursor, lambda: self.views)
+
+    def close(self) -> None:
+        """Give up the file. Cursors that others hold keep it until they are closed."""
+        self.known.close()
+        self._readers.close()
+        self.connection.close()
+
+    @property
+    def mirrored(self) -> int:
+        """The ledger position up to which the mirror holds everything."""
+        return self._mirrored
 
     @property
     def checkpoint(self) -> int:
-        """The ledger position up to which everything is applied and committed."""
+        """The ledger position up to which everything is in the views, committed."""
         return self._checkpoint
 
     def cursor(self) -> duckdb.DuckDBPyConnection:
@@ -59,25 +94,78 @@ class Projector:
 
         Raises BatchOutOfOrder.
         """
-        with self.lock:
-            new = _unseen(table, self._checkpoint)
+        started = time.perf_counter()
+        with self._settled():
+            new = _unseen(table, self._mirrored)
             if new.num_rows:
                 with self._batch(new):
-                    self._mirror("insert", "advance")
+                    self._insert(new)
                     scope.run(self.connection, "new", after=self._checkpoint)
                     self._refresh()
                 self._advance(new["seq"][-1].as_py())
+                self._on_batch(new.num_rows, time.perf_counter() - started)
             return self._checkpoint
+
+    def fill(self, table: pa.Table) -> int:
+        """Put a batch into the mirror and leave the views behind, for `settle`; the new position of the mirror.
+
+        Far behind the ledger this is quicker: the views are then computed once. While they are being built anew, the
+        batch is applied instead. Raises BatchOutOfOrder.
+        """
+        if not self.build_lock.acquire(blocking=False):
+            return self.apply(table)
+        started = time.perf_counter()
+        try:
+            with self.lock:
+                new = _unseen(table, self._mirrored)
+                if new.num_rows:
+                    with self._batch(new):
+                        self._insert(new)
+                    self._mirrored = new["seq"][-1].as_py()
+                    self._on_batch(new.num_rows, time.perf_counter() - started)
+                return self._mirrored
+        finally:
+            self.build_lock.release()
+
+    def settle(self) -> None:
+        """Bring the views up to the mirror, after `fill`."""
+        if self._checkpoint == self._mirrored:
+            return
+        with self.build_lock, self.lock:
+            if self._checkpoint == self._mirrored:
+                return
+            events: int = sql.value(self.connection, "select events from ops.checkpoint")
+            if self._mirrored - self._checkpoint > SETTLE_WHOLE_ABOVE * events:
+                try:
+                    build(self, [view for view in self.views if view.stored], self._on_progress)
+                except BaseException:
+                    self._on_progress("", 1.0)  # it is over, if not done
+                    raise
+            else:
+                with transaction(self.connection):
+                    scope.run(self.connection, "new", after=self._checkpoint)
+                    self._refresh()
+            self._advance(self._mirrored)
+
+    @contextmanager
+    def _settled(self) -> Iterator[None]:
+        """Holds `lock`, with the views at the mirror's position."""
+        while True:
+            self.settle()  # not under `lock`, for it takes `build_lock`
+            with self.lock:
+                if self._checkpoint == self._mirrored:
+                    yield
+                    return
 
     def retry(self, table: pa.Table) -> None:
         """Put in again events that were broken and can be read now; what waited behind them counts from now on.
 
         Raises ValueError when the mirror does not hold one of them as broken.
         """
-        with self.lock, self._batch(table):
+        with self.build_lock, self._settled(), self._batch(table):
             if sql.value(self.connection, sql.load("projections.mirror", "not_broken.sql")):
                 raise ValueError("only events that are dead letters can be tried again")
-            self._mirror("forget", "insert")
+            self._mirror("forget", "insert", "letters")
             scope.run(self.connection, "again")
             self._refresh()
 
@@ -96,41 +184,25 @@ class Projector:
         finally:
             self.connection.unregister("batch")
 
+    def _insert(self, new: pa.Table) -> None:
+        """The rows of the batch into the mirror, and its checkpoint."""
+        self._mirror("insert")
+        if new["problem"].null_count < new.num_rows:
+            self._mirror("letters")
+        self._mirror("advance")
+
     def _mirror(self, *steps: str) -> None:
         for step in steps:
             self.connection.execute(sql.load("projections.mirror", step + ".sql"))
 
     def _refresh(self) -> None:
-        """Compute anew what the rows of `scope_new` affect: their pools, their persons, everyone in those pools."""
-        connection = self.connection
-        views = self._affected()
-        scope.run(connection, "touched")
-        scope.run(connection, "records")
-        scope.run(connection, "usable")
-        scope.run(connection, "pools_changed")
-        for view in views:
-            if "canonical_id" not in view.keys:
-                view.refresh(connection)
-        scope.run(connection, "persons")
-        scope.run(connection, "pools_all")
-        for view in views:
-            if "canonical_id" in view.keys:
-                view.refresh(connection)
-        scope.run(connection, "pools_changed")
-        if sql.value(connection, "select pool_id from scope_pools limit 1"):
-            scope.run(connection, "others")
-            for view in views:
-                if {"canonical_id", "pool_id"} <= set(view.keys):
-                    view.refresh(connection)
-
-    def _affected(self) -> tuple[View, ...]:
-        """The views that the rows of `scope_new` can change. A person's first event may change any."""
-        types, begins = self.connection.execute(sql.load("projections.scope", "moved.sql")).fetchall()[0]
-        return tuple(view for view in VIEWS if begins or view.looks_at(frozenset(types or ())))
+        """Bring every view up to the mirror, of which `scope_new` holds what is new."""
+        refresh(self.connection, [view for view in self.views if view.stored], lambda view: view.table)
+        self.connection.execute("update ops.checkpoint set views_seq = seq")
 
     def _advance(self, seq: int) -> None:
         with self._advanced:
-            self._checkpoint = seq
+            self._mirrored = self._checkpoint = seq
             self._advanced.notify_all()
 
 
@@ -144,11 +216,3 @@ def _unseen(table: pa.Table, after: int) -> pa.Table:
     if least_step is not None and least_step < 1:
         raise BatchOutOfOrder("a batch holds its events in ledger order, each once")
     return new
-
-
-def _check_mirror_version(connection: duckdb.DuckDBPyConnection) -> None:
-    wanted = (mirror.VERSION, mirror.shown_as())
-    connection.execute("insert or ignore into ops.views values ('mirror', ?, ?, now(), 0)", wanted)
-    found = connection.execute("select version, definition from ops.views where name = 'mirror'").fetchone()
-    if found != wanted:
-        raise MirrorOutdated("the file's mirror is of another version; move the file away and it is filled anew")

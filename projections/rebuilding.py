@@ -1,72 +1,151 @@
-"""Computing views anew over everything, while readers go on with the ones there are."""
+"""Views computed anew beside the ones in use, which readers keep until the new ones are whole."""
 
 from __future__ import annotations
 
+import hashlib
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Sequence
+from contextlib import closing
 from typing import TYPE_CHECKING
 
 import duckdb
 
 from projections import scope, sql
-from projections.registry import VIEWS, resting_on
+from projections.computing import PART_EVENTS, Progress, compute_part, define, nobody
+from projections.overlay import Overlay, overlay
+from projections.registry import resting_on
 from projections.transaction import transaction
-from projections.view import View
+from projections.upkeep import refresh
+from projections.view import QUERY, View, ViewRefused
 
 if TYPE_CHECKING:
     from projections.projector import Projector
 
-Progress = Callable[[str, float], None]
-"""Told the name of a view and how much of it is done, from 0 to 1. An exception from it cancels the rebuild."""
-
-PART_EVENTS = 2_000_000
-"""Views are computed for so many events' worth of people at a time, which bounds the memory."""
+CLOSE_EVENTS = 2_000
+"""With no more than so many events left to catch up with, the views in use stand still until the swap."""
 
 
 def rebuild(projector: Projector, view: str | None = None, on_progress: Progress | None = None) -> None:
-    """Compute `view` and those that rest on it anew, or all. Readers see the old ones until the new are whole.
+    """Compute `view` and those that rest on it anew, or all; readers and the projector go on with the old ones.
 
-    Raises KeyError when there is no such view.
+    Cancelled by an exception from `on_progress`, or killed, it goes on from the part it had reached when it is asked
+    for again. Raises KeyError when there is no such view, ViewRefused when a query fails.
     """
-    chosen = VIEWS if view is None else resting_on({v.name: v for v in VIEWS}[view])
-    with projector.lock:
-        _build(projector.cursor(), chosen, on_progress)
+    views = [v for v in projector.views if v.stored]
+    chosen = views if view is None else resting_on({v.name: v for v in views}[view], views)
+    with projector.build_lock:
+        projector.settle()
+        build(projector, chosen, on_progress or nobody)
 
 
-def bring_up_to_date(connection: duckdb.DuckDBPyConnection) -> None:
-    """Build the views that are new, or whose definition is not the one they were built by."""
-    built = dict(connection.execute("select name, definition from ops.views").fetchall())
-    stale = [view for view in VIEWS if built.get(view.name) != view.definition]
-    if stale:
-        _build(connection, stale, None)
+def build(projector: Projector, views: Sequence[View], on_progress: Progress) -> None:
+    """`rebuild` of these views, in the order of their dependencies. The caller holds `projector.build_lock`."""
+    started = time.monotonic()
+    with closing(projector.cursor()) as connection:
+        base, parts, done = _begin(connection, views)
+    with closing(projector.cursor()) as connection, overlay(connection) as over:
+
+        def place(view: View) -> str:
+            return over.below(view.next_table)
+
+        define(over, views, place)
+        for part in range(done, parts + 1):
+            with transaction(connection):
+                compute_part(over, views, place, part, parts, on_progress)
+                connection.execute(f"update {over.below('ops.build')} set done = ?", [part + 1])  # noqa: S608 - our own name
+        with closing(projector.cursor()) as follower, overlay(follower) as follow:
+            for view in views:
+                follow.point(view.table, f"from {place(view)}")
+            scope.begin(follower)
+            while projector.mirrored - base > CLOSE_EVENTS:
+                base = _catch_up(follow, views, base)
+            with projector.lock:
+                _catch_up(follow, views, base)
+                _swap(over, views, time.monotonic() - started)
+    on_progress(views[-1].name, 1.0)
 
 
-def _build(connection: duckdb.DuckDBPyConnection, views: Sequence[View], on_progress: Progress | None) -> None:
-    """Replace the tables of `views` in one transaction: others see all of the new ones at once."""
+def discard(connection: duckdb.DuckDBPyConnection) -> None:
+    """Forget a build that was left unfinished."""
+    left = connection.execute(sql.load("projections.catalogue", "next_tables.sql")).fetchall()
+    for schema, table in left:
+        connection.execute(f"drop table {sql.quoted(schema)}.{sql.quoted(table)}")
+    connection.execute("delete from ops.build")
+
+
+def _begin(connection: duckdb.DuckDBPyConnection, views: Sequence[View]) -> tuple[int, int, int]:
+    """The position the build starts from, its parts, and how many are done; goes on with one left unfinished."""
+    definition = hashlib.sha256("\0".join(view.name + view.definition for view in views).encode()).hexdigest()
+    left = connection.execute(
+        "select base_seq, parts, done from ops.build where definition = ?", [definition]
+    ).fetchall()
+    seq, events = connection.execute("select seq, events from ops.checkpoint").fetchall()[0]
+    if left and seq - left[0][0] <= max(CLOSE_EVENTS, events // 10):
+        base, parts, done = left[0]
+        return base, parts, done
+    parts = 1 + events // PART_EVENTS
     with transaction(connection):
+        discard(connection)
         for view in views:
             view.prepare(connection)
-            view.create(connection)
-        scope.begin_whole(connection)
-        for view in views:
-            started = time.monotonic()
-            for done in _compute_in_parts(connection, view):
-                if on_progress:
-                    on_progress(view.name, done)
-            connection.execute(
-                "insert or replace into ops.views values (?, ?, ?, now(), ?)",
-                [view.name, view.version, view.definition, time.monotonic() - started],
-            )
+        connection.execute("insert into ops.build values (?, ?, ?, 0)", [definition, seq, parts])
+    return seq, parts, 0
 
 
-def _compute_in_parts(connection: duckdb.DuckDBPyConnection, view: View) -> Iterator[float]:
-    """Fill the empty table of `view`, a part of the persons at a time; yields how much is done."""
-    by_person = "canonical_id" in view.keys
-    events = sql.value(connection, "select events from ops.checkpoint")
-    parts = 1 + events // PART_EVENTS if by_person else 1
-    yield 0.0
-    for part in range(parts):
-        if by_person:
-            scope.run(connection, "part", parts=parts, part=part)
-        view.compute(connection)
-        yield (part + 1) / parts
+def _catch_up(over: Overlay, views: Sequence[View], base: int) -> int:
+    """Bring the new tables up to the mirror; its position."""
+    with transaction(over.connection):
+        seq: int = sql.value(over.connection, "select seq from ops.checkpoint")
+        if seq > base:
+            scope.run(over.connection, "new", after=base)
+            refresh(over.connection, views, lambda view: over.below(view.next_table))
+            over.connection.execute(f"update {over.below('ops.build')} set base_seq = ?", [seq])  # noqa: S608
+    return seq
+
+
+def _swap(over: Overlay, views: Sequence[View], build_s: float) -> None:
+    """Put the new tables in the place of the old, in one transaction. Raises ViewRefused when a grain is not one."""
+    connection = over.connection
+    known = dict(connection.execute("select name, definition from ops.views").fetchall())
+    for view in views:
+        if known.get(view.name) != view.definition:
+            _check_grain(over, view)
+    connection.execute(f"use {sql.quoted(over.database)}")
+    try:
+        with transaction(connection):
+            for view in views:
+                drop(connection, view.name)
+                connection.execute(f"alter table {view.next_table} rename to {sql.quoted(view.name)}")
+                note(connection, view, build_s)
+            connection.execute("delete from ops.build")
+            connection.execute("update ops.checkpoint set views_seq = seq")
+    finally:
+        connection.execute(f"use {over.name}")
+
+
+def drop(connection: duckdb.DuckDBPyConnection, name: str) -> None:
+    """Remove the table or SQL view of this name, if there is one."""
+    for schema, kind in connection.execute(sql.load("projections.catalogue", "named.sql"), {"name": name}).fetchall():
+        connection.execute(f"drop {kind} {sql.quoted(schema)}.{sql.quoted(name)}")
+
+
+def note(connection: duckdb.DuckDBPyConnection, view: View, build_s: float) -> None:
+    """Write down by which definition the view is kept."""
+    connection.execute("delete from ops.views where name = ?", [view.name])
+    row = [view.name, view.manifest.version, view.definition, view.manifest_text, view.query, build_s]
+    connection.execute("insert into ops.views values (?, ?, ?, ?, ?, now(), ?)", row)
+
+
+def _check_grain(over: Overlay, view: View) -> None:
+    """Raises ViewRefused when two rows agree in what is said to tell them apart."""
+    if not view.manifest.grain:
+        return
+    columns = ", ".join(sql.quoted(name) for name in view.manifest.grain)
+    table = over.below(view.next_table)
+    found = over.connection.execute(
+        f"select {columns}, count(*) from {table} group by {columns} having count(*) > 1 limit 1"  # noqa: S608
+    ).fetchall()
+    if found:
+        *key, rows = found[0]
+        shown = ", ".join(f"{name} {value}" for name, value in zip(view.manifest.grain, key, strict=True))
+        raise ViewRefused(view.path / QUERY, f"its grain is no key: {rows} rows have {shown}")

@@ -18,6 +18,11 @@ def quoted(identifier: str) -> str:
     return '"' + identifier.replace('"', '""') + '"'
 
 
+def literal(text: str) -> str:
+    """`text` as a string of SQL, for the statements that take no parameters."""
+    return "'" + text.replace("'", "''") + "'"
+
+
 def value(connection: DuckDBPyConnection, query: str) -> Any:
     """The first value of the first row, None without one. Drained: an unread result blocks its connection."""
     rows = connection.execute(query).fetchall()

@@ -5,7 +5,7 @@ import json
 import socket
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from contextlib import contextmanager
 from datetime import datetime
 from typing import Any
@@ -53,24 +53,33 @@ class Client:
         )
         return answer
 
-    def arrow(self, query: str) -> bytes:
-        """The answer to a SELECT as an Arrow stream. Raises RequestRefused."""
-        response = self._request(
-            "POST",
-            "/v1/sql",
-            params={"min_seq": self.last_seq()},
-            json={"query": query},
-            headers={"Accept": "application/vnd.apache.arrow.stream"},
-        )
-        return response.content
-
-    def lines(self, path: str) -> Iterator[dict[str, Any]]:
-        """The documents of an NDJSON answer as they come. Raises RequestRefused."""
+    @contextmanager
+    def stream(
+        self, method: str, path: str, token: str | None = None, accept: str = "*/*", json: Any = None, **params: Any
+    ) -> Iterator[httpx.Response]:
+        """An answer that is taken in as it comes, after the views have caught up. Raises RequestRefused."""
+        headers = {"Accept": accept} | ({} if token is None else {"Authorization": f"Bearer {token}"})
+        asked = self._params(params) | {"min_seq": self.last_seq()}
         try:
-            with self._http.stream("GET", path) as response:
+            with self._http.stream(method, path, params=asked, json=json, headers=headers) as response:
                 if not response.is_success:
                     response.read()
-                    if response.status_code == NOT_FOUND:
+                    raise RequestRefused(_detail(response))
+                yield response
+        except httpx.TransportError as error:
+            raise _stopped(error) from None
+
+    def text(self, path: str) -> str:
+        """The answer of a route that gives plain text."""
+        return self._request("GET", path).text
+
+    def lines(self, path: str, method: str = "GET", **params: Any) -> Generator[dict[str, Any]]:
+        """The documents of an NDJSON answer as they come. Closed early, the node is told. Raises RequestRefused."""
+        try:
+            with self._http.stream(method, path, params=self._params(params)) as response:
+                if not response.is_success:
+                    response.read()
+                    if response.status_code == NOT_FOUND and _is_unknown_route(response):
                         raise RequestRefused("the node that runs is of another version: stop it, and start this one")
                     raise RequestRefused(_detail(response))
                 for line in response.iter_lines():
@@ -116,6 +125,14 @@ class Client:
 
 def _stopped(error: httpx.TransportError) -> RequestRefused:
     return RequestRefused(f"the node stopped answering ({type(error).__name__}); run the command again")
+
+
+def _is_unknown_route(response: httpx.Response) -> bool:
+    """Whether it is the way that is unknown, rather than what was asked for on it."""
+    try:
+        return bool(response.json()["type"] == "urn:rapport:problem:http")
+    except (ValueError, KeyError, TypeError):
+        return True
 
 
 def _detail(response: httpx.Response) -> str:

@@ -70,6 +70,7 @@ def check(
     channel: Annotated[Channel, typer.Option(help="How the person would be contacted.")],
     purpose: Annotated[str, typer.Option(help="What for.")] = DEFAULT_PURPOSE,
     as_of: AsOf = None,
+    known_at: KnownAt = None,
     json: JSON = False,
 ) -> None:
     """May this person be contacted? Exit code 0 when yes, 1 when no."""
@@ -79,6 +80,7 @@ def check(
             channel=channel.value,
             purpose=purpose,
             as_of=as_of,
+            known_at=known_at,
         )
     if json:
         output.as_json(found)

@@ -1,21 +1,16 @@
-"""`rapport generate`, `import`, `query`: data in and out."""
+"""`rapport generate`, `import`: data in."""
 
 import io
 import os
 import sys
 from collections.abc import Iterator
-from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
 
 import orjson
-import pyarrow as pa
-import pyarrow.csv
-import pyarrow.parquet
 import typer
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
 
-from api import sql
 from api.cli import output
 from api.cli.client import Client, connect
 from api.cli.parameters import JSON
@@ -26,21 +21,10 @@ CHUNK = 500
 TOTAL_OF = {"accepted": "accepted", "duplicate": "duplicates", "rejected": "rejected"}
 
 
-class Format(StrEnum):
-    """How `query` writes its answer."""
-
-    TABLE = "table"
-    CSV = "csv"
-    JSON = "json"
-    PARQUET = "parquet"
-    ARROW = "arrow"
-
-
 def register(app: typer.Typer) -> None:
     """Adds these commands to `app`."""
     app.command("generate")(generate_command)
     app.command("import")(import_command)
-    app.command("query")(query_command)
 
 
 def generate_command(
@@ -174,35 +158,3 @@ def _show_summary(summary: dict[str, Any]) -> None:
         output.say(f"columns not used: {', '.join(summary['ignored_columns'])}")
     if bad:
         output.err.print(f"rejected lines with their reasons: {summary['rejected_file']}", markup=False)
-
-
-def query_command(
-    context: typer.Context,
-    query: Annotated[str, typer.Argument(metavar="SQL", help="One SELECT over the views; `show tables` lists them.")],
-    format_: Annotated[Format, typer.Option("--format", "-f")] = Format.TABLE,
-    json: JSON = False,
-) -> None:
-    """Ask the views in SQL."""
-    with connect(context.obj) as client:
-        stream = client.arrow(query)
-    table = pa.ipc.open_stream(stream).read_all()
-    match Format.JSON if json else format_:
-        case Format.TABLE:
-            output.table("", table.column_names, (list(row.values()) for row in sql.rows(table)))
-        case Format.JSON:
-            sys.stdout.buffer.write(sql.as_json(table) + b"\n")
-        case Format.CSV:
-            pa.csv.write_csv(_flat(table), sys.stdout.buffer)
-        case Format.PARQUET:
-            pa.parquet.write_table(table, sys.stdout.buffer)
-        case Format.ARROW:
-            sys.stdout.buffer.write(stream)
-
-
-def _flat(table: pa.Table) -> pa.Table:
-    """The table with lists, structures and bytes as text, for a format that holds nothing else."""
-    for n, field in enumerate(table.schema):
-        if pa.types.is_nested(field.type) or pa.types.is_binary(field.type):
-            texts = [None if v is None else sql.text(v) for v in table.column(n).to_pylist()]
-            table = table.set_column(n, field.name, pa.array(texts, pa.string()))
-    return table

@@ -10,12 +10,12 @@ import typer
 from eventsourcing.persistence import PersistenceError
 from pydantic import ValidationError
 
-from api.cli import consent, data, engagement, ledger, node, people, pools
+from api.cli import analytics, consent, data, dead_letters, engagement, ledger, node, people, pools
 from api.cli.client import RequestRefused
 from api.cli.output import err
 from api.importing import FileRefused
 from api.node import NodeError
-from api.sql import QueryRefused
+from api.sql.refusals import QueryRefused
 from consumers.restoring import RestoreRefused
 from domain.errors import Refused
 from infra import logging
@@ -34,11 +34,12 @@ app = typer.Typer(
     epilog="Examples: rapport demo · rapport import people.csv · rapport consent trail ada@example.com",
 )
 
-for part in (node, data, people, ledger):
+for part in (node, data, analytics, people, ledger):
     part.register(app)
 app.add_typer(pools.app, name="pools")
 app.add_typer(engagement.app, name="engagement")
 app.add_typer(consent.app, name="consent")
+app.add_typer(dead_letters.app, name="dead-letters")
 
 EXPECTED = (
     Refused,

@@ -3,18 +3,24 @@
 import contextlib
 import socket
 import threading
+from collections.abc import Iterator
 from typing import Annotated, Any
 
 import typer
 import uvicorn
+from rich.progress import BarColumn, TaskProgressColumn, TextColumn
+from rich.progress import Progress as Bar
 
 from api.cli import output
-from api.cli.client import address, bind, connect, server_config
+from api.cli.client import RequestRefused, address, bind, connect, server_config
 from api.cli.parameters import JSON
 from api.demo import run_demo
 from api.generator import DEFAULT_CANDIDATES
 from api.node import Node, NodeError
 from infra.nats_server import EmbeddedServer
+from projections.computing import Progress
+
+INTERRUPTED = 130
 
 
 def register(app: typer.Typer) -> None:
@@ -34,7 +40,9 @@ def up(
     given = {k: v for k, v in {"host": host, "port": port}.items() if v is not None}
     settings = context.obj.model_copy(update=given)
     listener = bind(settings)
-    with contextlib.closing(listener), Node(settings) as node:
+    with contextlib.closing(listener), contextlib.ExitStack() as stack:
+        with building_bar(quiet=False) as note:
+            node = stack.enter_context(Node(settings, note))
         url = address(listener)
         withdraw = node.announce(url)
         output.say(f"Rapport serves {settings.data} at {url} (API: {url}/openapi.json); Ctrl-C stops it")
@@ -43,6 +51,16 @@ def up(
         finally:
             withdraw()
     output.say("stopped")
+
+
+@contextlib.contextmanager
+def building_bar(*, quiet: bool) -> Iterator[Progress]:
+    """A bar on standard error, if that is a terminal, from the first progress until the block ends."""
+    columns = (TextColumn("building {task.description}"), BarColumn(), TaskProgressColumn())
+    off = quiet or not output.err.is_terminal
+    with Bar(*columns, console=output.err, transient=True, disable=off) as bar:
+        task = bar.add_task("views", total=1.0, visible=False)
+        yield lambda view, done: bar.update(task, description=view, completed=done, visible=True)
 
 
 def _serve(node: Node, listener: socket.socket) -> None:
@@ -88,7 +106,7 @@ def _show_status(found: dict[str, Any]) -> None:
         "Node",
         ["what", "value"],
         [
-            ["ready", found["ready"] or ", ".join(found["reasons"])],
+            ["ready", found["ready"] or "; ".join(found["reasons"])],
             ["data folder", found["data"]],
             ["ledger events", ledger["last_seq"]],
             ["ledger size", f"{ledger['size_bytes'] / 1e6:,.1f} MB"],
@@ -96,13 +114,46 @@ def _show_status(found: dict[str, Any]) -> None:
             ["fsync before acknowledging", ledger["sync"]],
             ["duplicate window", f"{ledger['duplicate_window_s']:g} s"],
             ["nats-server", ledger["server_version"]],
+            ["mirror stands at event", views["mirrored"]],
             ["views stand at event", views["checkpoint"]],
-            ["views behind by", views["lag_events"]],
-            ["dead letters", len(views["dead_letters"])],
+            ["views behind by", _lag(views)],
+            ["last batch", _batch(views["batch"])],
+            ["being built", _building(views["building"])],
+            ["refused definitions", "; ".join(r["reason"] for r in views["refused"]) or "none"],
+            ["dead letters", _letters(views)],
             ["master key", found["master_key_id"]],
         ],
     )
-    output.table("Views", ["table", "rows"], ([name, rows] for name, rows in views["rows"].items()))
+    built = {view["name"]: view["build_s"] for view in views["views"]}
+    output.table(
+        "Views",
+        ["table", "rows", "built in s"],
+        ([name, rows, built.get(name)] for name, rows in views["rows"].items()),
+    )
+
+
+def _lag(views: dict[str, Any]) -> str:
+    return f"{views['lag_events']:,} events" + (f", {views['lag_s']:,.1f} s" if views["lag_events"] else "")
+
+
+def _batch(batch: dict[str, Any] | None) -> str:
+    if batch is None:
+        return "none since the node started"
+    return (
+        f"{batch['events']:,} events in {batch['apply_ms']:,.1f} ms; of the last {batch['batches']}: median "
+        f"{batch['apply_p50_ms']:,.1f} ms, 95% within {batch['apply_p95_ms']:,.1f} ms"
+    )
+
+
+def _building(building: dict[str, Any] | None) -> str:
+    return f"{building['view']}, {building['done']:.0%}" if building else "nothing"
+
+
+def _letters(views: dict[str, Any]) -> str:
+    dead, waiting = views["dead_letters"], views["waiting_events"]
+    if dead is None:
+        return "unknown while the views stand still"
+    return f"{dead:,}, with {waiting:,} events waiting behind; see `rapport dead-letters list`" if dead else "0"
 
 
 def _replicas(ledger: dict[str, Any]) -> str:
@@ -114,13 +165,25 @@ def _replicas(ledger: dict[str, Any]) -> str:
 
 def rebuild(
     context: typer.Context,
-    view: Annotated[str | None, typer.Argument(help="One view; all of them if unset.")] = None,
+    view: Annotated[str | None, typer.Argument(help="One view, with those that rest on it; all if unset.")] = None,
     json: JSON = False,
 ) -> None:
-    """Build views anew from the mirror, beside the live ones, and swap."""
-    with connect(context.obj) as client, output.err.status("rebuilding…"):
-        found = client.send("POST", "/v1/views/rebuild", view=view)
+    """Build views anew from the mirror, beside the live ones, and swap. Ctrl-C gives up; the next one goes on."""
+    last: dict[str, Any] = {}
+    with connect(context.obj) as client, building_bar(quiet=json) as note:
+        try:
+            with contextlib.closing(client.lines("/v1/views/rebuild", "POST", view=view)) as documents:
+                for last in documents:
+                    if "done" in last:
+                        note(last["view"] or "", last["done"])
+        except KeyboardInterrupt:
+            at = f" at {last['done']:.0%}" if "done" in last else ""
+            sentence = f"cancelled{at}; the views in use are as they were, and the next rebuild goes on from there"
+            output.err.print(f"rapport: {sentence}", markup=False, soft_wrap=True)
+            raise typer.Exit(INTERRUPTED) from None
     if json:
-        output.as_json(found)
-    else:
-        output.say(f"rebuilt {', '.join(found['rebuilt'])}")
+        output.as_json(last)
+    if "rebuilt" not in last:
+        raise RequestRefused(last.get("error", "the node stopped before the views were built; run the command again"))
+    if not json:
+        output.say(f"rebuilt {', '.join(last['rebuilt'])} in {last['seconds']:.1f} s")

@@ -10,22 +10,22 @@ import typer
 
 from api.cli import output
 from api.cli.client import connect
-from api.cli.parameters import JSON, AsOf, Ref, actor, moment
+from api.cli.parameters import JSON, AsOf, KnownAt, Ref, actor, moment
 
 app = typer.Typer(no_args_is_help=True, help="Talent pools, by rule and by hand.")
 Pool = Annotated[str, typer.Argument(metavar="POOL", help="Name or id.")]
 RULE_HELP = (
     'JSON, or @FILE: {"all": [{"tag": "python"}], "any": [{"location": "Berlin"}, {"location": "Paris"}], '
     '"none": [{"seniority": "intern"}]}. Conditions: tag, skill, role_family, source, location, seniority, '
-    'contactable ({"channel": "email"}).'
+    'contactable ({"channel": "email"}), attended, stage, last_interaction ({"older_than_days": 90}), score_at_least.'
 )
 
 
 @app.command("list")
-def list_(context: typer.Context, as_of: AsOf = None, json: JSON = False) -> None:
+def list_(context: typer.Context, as_of: AsOf = None, known_at: KnownAt = None, json: JSON = False) -> None:
     """All pools with their size."""
     with connect(context.obj) as client:
-        found = client.get("/v1/pools", as_of=as_of)
+        found = client.get("/v1/pools", as_of=as_of, known_at=known_at)
     if json:
         output.as_json(found)
     else:
@@ -72,10 +72,12 @@ def create(
 
 
 @app.command()
-def members(context: typer.Context, pool: Pool, as_of: AsOf = None, json: JSON = False) -> None:
+def members(
+    context: typer.Context, pool: Pool, as_of: AsOf = None, known_at: KnownAt = None, json: JSON = False
+) -> None:
     """Who is in, or was in at a moment."""
     with connect(context.obj) as client:
-        found = client.get(f"/v1/pools/{quote(pool, safe='')}/members", as_of=as_of)
+        found = client.get(f"/v1/pools/{quote(pool, safe='')}/members", as_of=as_of, known_at=known_at)
     if json:
         output.as_json(found)
     else:
@@ -159,7 +161,11 @@ def _in_words(rule: str) -> str:
 
 def _condition(predicate: dict[str, Any]) -> str:
     ((kind, value),) = predicate.items()
-    return f"{kind} {'/'.join(value.values()) if isinstance(value, dict) else value}"
+    return f"{kind} {'/'.join(value.values()) if kind == 'contactable' else _shown(value)}"
+
+
+def _shown(value: Any) -> str:
+    return " ".join(f"{k.replace('_', ' ')} {v}" for k, v in value.items()) if isinstance(value, dict) else str(value)
 
 
 def _done(found: dict[str, Any], sentence: str, json: bool) -> None:

@@ -7,8 +7,21 @@ from fastapi.responses import JSONResponse, Response
 from starlette.middleware.base import RequestResponseEndpoint
 from starlette.middleware.trustedhost import TrustedHostMiddleware
 
-from api.http import candidates, compliance, engagement, interactions, ledger, operations, pools, problems
+from api.http import (
+    analytics,
+    candidates,
+    compliance,
+    dead_letters,
+    engagement,
+    interactions,
+    ledger,
+    metrics,
+    operations,
+    pools,
+    problems,
+)
 from api.http.parameters import only_known_parameters
+from api.http.roles import Tokens
 from api.node import Node
 
 VERSION = "0.1.0"
@@ -25,11 +38,24 @@ def create_app(node: Node) -> FastAPI:
         redirect_slashes=False,
     )
     app.state.node = node
+    app.state.tokens = Tokens.of(node.settings.tokens_file)
+    app.state.metrics = metrics.registry_of(node)
     # A page in somebody's browser must not reach a node on loopback through a name of its own (DNS rebinding).
     app.add_middleware(TrustedHostMiddleware, allowed_hosts=_hosts(node.settings.host))
     problems.install(app)
     app.middleware("http")(_refuse_other_sites)
-    for part in (interactions, candidates, pools, engagement, compliance, operations, ledger):
+    for part in (
+        interactions,
+        candidates,
+        pools,
+        engagement,
+        compliance,
+        operations,
+        metrics,
+        dead_letters,
+        ledger,
+        analytics,
+    ):
         app.include_router(part.router, dependencies=[Depends(only_known_parameters)])
 
     @app.get("/healthz", tags=["operations"], summary="The process answers")

@@ -7,7 +7,7 @@ from fastapi.responses import JSONResponse
 from pydantic import BaseModel, ConfigDict, Field
 
 from api.http.interactions import record_all
-from api.http.parameters import AsOf, CandidateId, Cursor, NodeUpToDate, canonical_of
+from api.http.parameters import AsOf, CandidateId, Cursor, KnownAt, NodeUpToDate, canonical_of
 from api.http.problems import STATUS, problem
 from api.references import reference_of
 from domain.event import Name, UtcDatetime, utc_now
@@ -23,7 +23,7 @@ def timeline(
     candidate: CandidateId,
     cursor: Cursor,
     as_of: AsOf,
-    known_at: Annotated[UtcDatetime | None, Query(description="leave out what was recorded later")] = None,
+    known_at: KnownAt = None,
     limit: Annotated[int, Query(ge=1, le=1000)] = 100,
     before_seq: Annotated[int | None, Query(description="continue before this event")] = None,
 ) -> dict[str, Any]:

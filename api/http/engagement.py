@@ -3,30 +3,76 @@
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Query
+from fastapi.responses import PlainTextResponse
+from pydantic import BaseModel, ConfigDict, Field
 
-from api.http.parameters import AsOf, CandidateId, Cursor, canonical_of
+from api.http.parameters import AsOf, CandidateId, Cursor, KnownAt, NodeUpToDate, canonical_of, looking
 from api.node import ViewsBehind
+from domain.engagement import MAX_TOML_CHARS, V1, EngagementModel
+from domain.errors import UnresolvedCandidate
+from domain.event import UtcDatetime, utc_now
 from projections import queries
+from projections.what_if import what_if
+
+VIEWS = ("engagement_score", "profile")
 
 router = APIRouter(tags=["engagement"])
 
 
+class WhatIf(BaseModel):
+    """Another model, as TOML in the form of `GET /v1/engagement/model`, and how much of its ranking is wanted."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    model: Annotated[str, Field(max_length=MAX_TOML_CHARS)]
+    limit: Annotated[int, Field(ge=1, le=1000)] = 20
+    as_of: UtcDatetime | None = None
+
+
 @router.get("/v1/engagement", summary="The warmest relationships at a moment")
-def top(cursor: Cursor, as_of: AsOf, limit: Annotated[int, Query(ge=1, le=1000)] = 20) -> dict[str, Any]:
+def top(
+    node: NodeUpToDate,
+    cursor: Cursor,
+    as_of: AsOf,
+    known_at: KnownAt = None,
+    limit: Annotated[int, Query(ge=1, le=1000)] = 20,
+) -> dict[str, Any]:
     """By score, highest first."""
-    return {"as_of": as_of.isoformat(), "candidates": queries.engagement_top(cursor, as_of, limit)}
+    with looking(node, cursor, known_at, VIEWS) as then:
+        rows = queries.engagement_top(then, as_of, limit)
+    return {"as_of": as_of.isoformat(), "known_at": known_at, "candidates": rows}
+
+
+@router.get("/v1/engagement/model", summary="The engagement model in force", response_class=PlainTextResponse)
+def model() -> str:
+    """As TOML, to change for a what-if."""
+    return V1
+
+
+@router.post("/v1/engagement/what-if", summary="The ranking that another model would give")
+def compare(request: WhatIf, node: NodeUpToDate) -> dict[str, Any]:
+    """Beside the ranks and scores of the model in force, which stays as it is."""
+    other = EngagementModel.from_toml(request.model)
+    as_of = request.as_of or utc_now()
+    rows = what_if(node.projector, other, as_of, request.limit)
+    return {"as_of": as_of.isoformat(), "model": other.version, "candidates": rows}
 
 
 @router.get("/v1/engagement/{ref:path}", summary="One person's score at a moment")
 def show(
     candidate: CandidateId,
+    node: NodeUpToDate,
     cursor: Cursor,
     as_of: AsOf,
+    known_at: KnownAt = None,
     explain: Annotated[bool, Query(description="every event and what it adds")] = False,
 ) -> dict[str, Any]:
     """The score as of `as_of`; with `explain`, each event, whether it counts, why, and what it is worth by then."""
-    canonical = canonical_of(cursor, candidate)
-    score = queries.engagement_score(cursor, canonical, as_of)
-    if score is None:
-        raise ViewsBehind("the views do not hold this candidate yet; ask with ?min_seq= or try again shortly")
-    return score | ({"events": queries.engagement_explain(cursor, canonical, as_of)} if explain else {})
+    with looking(node, cursor, known_at, VIEWS, candidate) as then:
+        canonical = queries.canonical(then, candidate) if known_at else canonical_of(then, candidate)
+        if canonical is None:
+            raise UnresolvedCandidate("nothing was known of this candidate then")
+        score = queries.engagement_score(then, canonical, as_of)
+        if score is None:
+            raise ViewsBehind("the views do not hold this candidate yet; ask with ?min_seq= or try again shortly")
+        return score | ({"events": queries.engagement_explain(then, canonical, as_of)} if explain else {})

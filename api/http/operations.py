@@ -1,42 +1,22 @@
-"""Operations: SQL, status, rebuild."""
+"""Operations: status, rebuild."""
 
-import io
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator
 from typing import Annotated, Any
 
-import pyarrow as pa
-from fastapi import APIRouter, Header, Query
-from fastapi.responses import JSONResponse, Response
-from pydantic import BaseModel, ConfigDict
+import orjson
+from fastapi import APIRouter, Query, Request
+from fastapi.responses import Response, StreamingResponse
 
-from api import sql
-from api.http.parameters import Cursor, NodeUpToDate
+from api.building import Rebuild, RebuildRunning
+from api.http.parameters import NodeUpToDate
 from api.http.problems import problem
-from projections import rebuild
-from projections.registry import VIEWS
 
-ARROW = "application/vnd.apache.arrow.stream"
+NDJSON = "application/x-ndjson"
+QUIET_S = 1.0
 
 router = APIRouter(tags=["operations"])
-
-
-class SelectRequest(BaseModel):
-    """One SELECT."""
-
-    model_config = ConfigDict(extra="forbid")
-
-    query: str
-
-
-@router.post("/v1/sql", summary="One SELECT over the views", tags=["analytics"])
-def run(request: SelectRequest, cursor: Cursor, accept: Annotated[str, Header()] = "application/json") -> Response:
-    """Rows as JSON objects, or as an Arrow stream with `Accept: application/vnd.apache.arrow.stream`."""
-    table = sql.select(cursor, request.query)
-    if ARROW in accept:
-        sink = io.BytesIO()
-        with pa.ipc.new_stream(sink, table.schema) as writer:
-            writer.write_table(table)
-        return Response(sink.getvalue(), media_type=ARROW)
-    return Response(sql.as_json(table), media_type="application/json")
 
 
 @router.get("/v1/status", summary="The node on one screen")
@@ -46,12 +26,47 @@ def status(node: NodeUpToDate) -> dict[str, Any]:
 
 
 @router.post("/v1/views/rebuild", summary="Build views anew from the mirror")
-def rebuild_views(
-    node: NodeUpToDate, view: Annotated[str | None, Query(description="one view; all of them if absent")] = None
-) -> JSONResponse:
-    """Beside the live ones; readers see the old until the new is complete."""
-    names = [v.name for v in VIEWS]
-    if view is not None and view not in names:
-        return problem(404, "unknown-view", f"there is no view {view!r}; known are {', '.join(names)}")
-    rebuild(node.projector, view, None)
-    return JSONResponse({"rebuilt": [view] if view else names})
+async def rebuild_views(
+    request: Request,
+    node: NodeUpToDate,
+    view: Annotated[
+        str | None, Query(description="one view, with those that rest on it; all of them if absent")
+    ] = None,
+) -> Response:
+    """Beside the live ones; readers see the old until the new is complete.
+
+    NDJSON: `{"view", "done"}` as it goes on, at last `{"rebuilt", "seconds"}` or `{"error"}`. When the client goes
+    away the build is cancelled; its finished parts are kept, and the next one goes on from there.
+    """
+    known = {v.name: v.stored for v in node.projector.views}
+    if view is not None and view not in known:
+        return problem(404, "unknown-view", f"there is no view {view!r}; known are {', '.join(known)}")
+    if view is not None and not known[view]:
+        return problem(409, "not-stored", f"{view} is computed whenever it is asked for; there is nothing to build")
+    told: asyncio.Queue[dict[str, Any]] = asyncio.Queue()
+    loop = asyncio.get_running_loop()
+
+    def tell(document: dict[str, Any]) -> None:
+        with contextlib.suppress(RuntimeError):  # the server is gone, and with it whoever asked
+            loop.call_soon_threadsafe(told.put_nowait, document)
+
+    try:
+        running = await asyncio.to_thread(node.rebuilds.start, node.projector, view, tell)
+    except RebuildRunning as error:
+        return problem(409, "rebuild-running", str(error), {"Retry-After": "5"})
+    return StreamingResponse(_lines(request, running, told), media_type=NDJSON)
+
+
+async def _lines(request: Request, running: Rebuild, told: asyncio.Queue[dict[str, Any]]) -> AsyncIterator[bytes]:
+    """What is told, by the line. Left before the last one, whatever the reason, the build is cancelled."""
+    document: dict[str, Any] = {"view": None, "done": 0.0}
+    try:
+        while "view" in document:
+            try:
+                document = await asyncio.wait_for(told.get(), QUIET_S)
+            except TimeoutError:  # the last one again, for whoever gives up on a connection that says nothing
+                if await request.is_disconnected():
+                    return
+            yield orjson.dumps(document) + b"\n"
+    finally:
+        running.cancel()

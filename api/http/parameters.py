@@ -1,6 +1,7 @@
 """Parameters that many routes share."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from datetime import datetime
 from typing import Annotated
 
@@ -60,6 +61,26 @@ def _as_of(
 
 
 AsOf = Annotated[datetime, Depends(_as_of)]
+KnownAt = Annotated[UtcDatetime | None, Query(description="what the ledger held then; now if absent")]
+
+
+@contextmanager
+def looking(
+    node: Node,
+    cursor: duckdb.DuckDBPyConnection,
+    known_at: datetime | None,
+    views: Sequence[str],
+    candidate_id: str | None = None,
+) -> Iterator[duckdb.DuckDBPyConnection]:
+    """A cursor on which `views` are what they were at `known_at`, of one person or of all; `cursor` itself for now."""
+    if known_at is None:
+        yield cursor
+    elif candidate_id is not None:
+        with node.projector.known.of_person(known_at, candidate_id, views) as then:
+            yield then
+    else:
+        with node.projector.known.of_all(known_at, views) as then:
+            yield then
 
 
 def _candidate(

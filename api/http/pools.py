@@ -6,7 +6,7 @@ from fastapi import APIRouter
 from fastapi.responses import JSONResponse
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
-from api.http.parameters import AsOf, Cursor, NodeUpToDate
+from api.http.parameters import AsOf, Cursor, KnownAt, NodeUpToDate, looking
 from api.node import Node
 from api.references import reference_of
 from domain import pool
@@ -55,9 +55,10 @@ class NewPlace(ByWhom):
 
 
 @router.get("/v1/pools", summary="All pools with their size")
-def list_pools(cursor: Cursor, as_of: AsOf) -> dict[str, Any]:
+def list_pools(node: NodeUpToDate, cursor: Cursor, as_of: AsOf, known_at: KnownAt = None) -> dict[str, Any]:
     """Archived ones included; they are empty from then on."""
-    return {"as_of": as_of.isoformat(), "pools": queries.pools(cursor, as_of)}
+    with looking(node, cursor, known_at, ("pools", "pool_membership")) as then:
+        return {"as_of": as_of.isoformat(), "known_at": known_at, "pools": queries.pools(then, as_of)}
 
 
 @router.post("/v1/pools", summary="Create a pool", status_code=201)
@@ -75,11 +76,18 @@ def create(request: NewPool, node: NodeUpToDate) -> dict[str, Any]:
 
 
 @router.get("/v1/pools/{pool}/members", summary="Who was in at a moment")
-def members(pool: str, node: NodeUpToDate, cursor: Cursor, as_of: AsOf) -> dict[str, Any]:
+def members(pool: str, node: NodeUpToDate, cursor: Cursor, as_of: AsOf, known_at: KnownAt = None) -> dict[str, Any]:
     """Members as of `as_of`, with when they joined and the event that let them in."""
     pool_id = node.pools.resolve(pool)
-    rows = queries.members(cursor, pool_id, as_of)
-    return {"pool": pool_id, "as_of": as_of.isoformat(), "count": len(rows), "members": rows}
+    with looking(node, cursor, known_at, ("pool_membership", "profile")) as then:
+        rows = queries.members(then, pool_id, as_of)
+    return {
+        "pool": pool_id,
+        "as_of": as_of.isoformat(),
+        "known_at": known_at,
+        "count": len(rows),
+        "members": rows,
+    }
 
 
 @router.put("/v1/pools/{pool}/rule", summary="Another rule from now on")

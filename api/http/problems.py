@@ -10,14 +10,17 @@ from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 
 from api.http.parameters import UnknownParameter
+from api.http.roles import UnknownToken
 from api.node import SERVER_HINT, ViewsBehind
-from api.sql import QueriesBusy, QueryRefused
+from api.sql.refusals import QueriesBusy, QueryRefused
 from domain import errors
+from projections.publishing import PublishingFailed
 
 STATUS: dict[str, int] = {
     errors.InvalidInteraction.code: 422,
     errors.OccurredInFuture.code: 422,
     errors.OptInWithoutEvidence.code: 422,
+    errors.InvalidModel.code: 422,
     errors.UnresolvedCandidate.code: 404,
     errors.UnknownPool.code: 404,
     errors.AmbiguousCandidate.code: 409,
@@ -64,7 +67,15 @@ def install(app: FastAPI) -> None:
 
     @app.exception_handler(QueryRefused)
     def _query(_request: Request, error: QueryRefused) -> JSONResponse:
-        return problem(400, "query-refused", str(error))
+        return problem(error.status, error.code, str(error))
+
+    @app.exception_handler(PublishingFailed)
+    def _publishing(_request: Request, error: PublishingFailed) -> JSONResponse:
+        return problem(507, "snapshot-failed", str(error))
+
+    @app.exception_handler(UnknownToken)
+    def _token(_request: Request, error: UnknownToken) -> JSONResponse:
+        return problem(401, "unknown-token", str(error), {"WWW-Authenticate": "Bearer"})
 
     @app.exception_handler(UnknownParameter)
     def _parameter(_request: Request, error: UnknownParameter) -> JSONResponse:

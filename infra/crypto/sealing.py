@@ -19,6 +19,11 @@ class SealBrokenError(Exception):
     """The value was altered, belongs elsewhere, or another key sealed it."""
 
 
+def forget_keys() -> None:
+    """Drops every key that was kept at hand to spare setting its cipher up again."""
+    _cipher.cache_clear()
+
+
 def new_key() -> bytes:
     """A fresh 256-bit key."""
     return AESGCM.generate_key(bit_length=KEY_BYTES * 8)
@@ -44,6 +49,6 @@ def unseal(key: bytes, sealed: bytes, context: bytes) -> bytes:
         raise SealBrokenError("the seal does not fit its key and place") from None
 
 
-@lru_cache(maxsize=4096)
+@lru_cache(maxsize=4096)  # 2.5 kB each
 def _cipher(key: bytes) -> AESGCM:
     return AESGCM(key)

@@ -1,10 +1,13 @@
 """Opening the DuckDB file of a node, safely and with a clear answer when that cannot be done."""
 
+import shutil
 from pathlib import Path
 
 import duckdb
 
 MEMORY_LIMIT = "2GB"
+MOST_SPILLED_MB = 20_000
+"""What queries and rebuilds may put on disk beyond memory; at most half of what is free when the file is opened."""
 CHECKPOINT_AFTER = "256MB"
 """How much of the write-ahead log is folded into the file at a time; each time costs up to a second."""
 INDEXED_KEYS = 1_000
@@ -28,9 +31,11 @@ def open_database(path: Path, *, memory_limit: str = MEMORY_LIMIT) -> duckdb.Duc
     """
     settings: dict[str, str | bool | int | float | list[str]] = {
         "enable_external_access": False,
+        "python_enable_replacements": False,
         "autoinstall_known_extensions": False,
         "autoload_known_extensions": False,
         "memory_limit": memory_limit,
+        "max_temp_directory_size": f"{_most_spilled_mb(path)}MB",
         "dynamic_or_filter_threshold": INDEXED_KEYS,
         "checkpoint_threshold": CHECKPOINT_AFTER,
     }
@@ -44,3 +49,10 @@ def open_database(path: Path, *, memory_limit: str = MEMORY_LIMIT) -> duckdb.Duc
         raise DatabaseUnreadable(f"{path} cannot be read as a DuckDB database: {error}") from error
     connection.execute("SET GLOBAL TimeZone = 'UTC'")
     return connection
+
+
+def _most_spilled_mb(path: Path) -> int:
+    """So that no query fills the disk that the mirror grows on."""
+    folder = path.absolute().parent
+    free_mb = shutil.disk_usage(folder).free // 1_000_000 if folder.exists() else MOST_SPILLED_MB
+    return max(1, min(MOST_SPILLED_MB, free_mb // 2))

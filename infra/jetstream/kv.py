@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from functools import partial
 from typing import Any, NamedTuple
 
+import orjson
 from eventsourcing.persistence import DataError, IntegrityError, OperationalError
 
 from infra.jetstream.batch import CONFLICTS, publish_batch, publish_one
 from infra.jetstream.connection import Connection
+from infra.jetstream.lane import Request
 from infra.jetstream.pipeline import pipelined
 from infra.jetstream.reader import LedgerReader
 from infra.jetstream.replies import ApiError, ConnectionLost
+from infra.jetstream.select import PAGE, PAGE_TRY_S, more_behind, place_in
 from infra.jetstream.stream import (
     StoredMessage,
     Stream,
@@ -29,6 +33,7 @@ from infra.jetstream.stream import (
 IN_FLIGHT = 256
 BATCH = 500
 SMALL = 8  # a batch costs the server as much as this many single messages
+MANY = 50  # from here on, keys are read by the page
 ATTEMPTS = 5
 BULK_TIMEOUT_S = 3_600.0
 _KEY = re.compile(r"[0-9a-zA-Z_=/-]+(\.[0-9a-zA-Z_=/-]+)*\Z")
@@ -71,8 +76,27 @@ class Bucket:
     def get_many(self, keys: Iterable[str]) -> dict[str, bytes]:
         """The values of those keys that have one."""
         wanted = list(dict.fromkeys(keys))
+        values: dict[str, bytes] = {}
+        if len(wanted) >= MANY and self._stream.replicas == 1:  # of several, one that is behind might answer
+            with contextlib.suppress(OperationalError):
+                for start in range(0, len(wanted), PAGE):
+                    values |= self._page(wanted[start : start + PAGE])
+                return values
         found = self._connection.call(pipelined(wanted, self._last, IN_FLIGHT), BULK_TIMEOUT_S)
         return {key: entry.body for key, entry in zip(wanted, found, strict=True) if entry is not None and entry.body}
+
+    def _page(self, keys: Sequence[str]) -> dict[str, bytes]:
+        """`get_many` for up to `PAGE` keys in one request, a fifth of the work or less. Raises OperationalError."""
+        query = {"multi_last": [self._subject(key) for key in keys], "batch": len(keys)}
+        request = Request(f"$JS.API.DIRECT.GET.{self._stream.name}", b"", orjson.dumps(query))
+        with self._connection.lanes.lane() as lane:
+            page, status = lane.collect(lane.ask(request), PAGE_TRY_S, self._entry)
+        more_behind(self._stream, status)
+        return {key: value for key, value in page if value}
+
+    def _entry(self, buffer: bytes, header: int, body: int, end: int) -> tuple[str, bytes]:
+        subject, _, _ = place_in(buffer, header, body)
+        return subject.decode()[len(self._prefix) :], buffer[body:end]
 
     def load_all(self) -> dict[str, bytes]:
         """Every key that has a value."""

@@ -1,32 +1,31 @@
 """What each act of a person adds to their engagement, and why it does or does not count.
 
-A row is a contribution; the score as of any time is a closed form over them (`queries/score.sql`).
+A row is an act: what the person did or said, and what else the model gives points for. The score as of any time is a
+closed form over them (`queries/score.sql`); between two acts `raw` only fades. It is summed from one fixed time, 2035:
+with a half-life of 24 days or more that stays in range from 1970 to 2100.
+
+An open or click was made by a *machine* when its provider says so, when it follows the sending or delivery of its
+message within `machine_within_s`, or when at least three links of its message were followed within two seconds before
+or after it, as scanners do. Where the provider says nothing it is *unknown*. Neither counts. These are judgements of
+this version of the view: the events themselves stay as they came.
 """
 
 import json
-from dataclasses import asdict
 
 from duckdb import DuckDBPyConnection
 
-from domain.policy import ENGAGEMENT_MODEL, MACHINE_OPEN_WITHIN_S
-from projections import gdpr_audit, identity, sql
-from projections.view import View
+from domain.engagement import ENGAGEMENT_MODEL, EngagementModel
+from projections import sql
 
-ACTS = frozenset({"opened", "clicked", "replied", "event_attended", "bounced", "complained"})
-SENDINGS = frozenset({"emailed", "messaged", "delivered"})
+MODEL = ENGAGEMENT_MODEL.model_dump(mode="json")
+CONSTANTS = json.dumps(MODEL, sort_keys=True)
 
 
-def load_model(connection: DuckDBPyConnection) -> None:
+def put(connection: DuckDBPyConnection, model: EngagementModel) -> None:
+    """Make `model` the one by which the view is computed on this connection: `ops.engagement_model`."""
+    connection.execute(sql.load(__name__, "model.sql"), [model.model_dump_json()])
+
+
+def prepare(connection: DuckDBPyConnection) -> None:
     """Put the engagement model of the domain into `ops.engagement_model`."""
-    model = asdict(ENGAGEMENT_MODEL) | {"machine_within_s": MACHINE_OPEN_WITHIN_S}
-    connection.execute(sql.load(__name__, "model.sql"), [json.dumps(model)])
-
-
-VIEW = View(
-    name="engagement_score",
-    keys=("canonical_id",),
-    types=ACTS | SENDINGS | frozenset(ENGAGEMENT_MODEL.weight_points),
-    depends_on=(identity.VIEW, gdpr_audit.VIEW),
-    constants=json.dumps([asdict(ENGAGEMENT_MODEL), MACHINE_OPEN_WITHIN_S], sort_keys=True),
-    prepare=load_model,
-)
+    put(connection, ENGAGEMENT_MODEL)

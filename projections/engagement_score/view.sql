@@ -1,15 +1,21 @@
 with
-weight as (
-    select unnest(map_entries(weight_points), recursive := true) from ops.engagement_model
-),
 act as (
     select
-        canonical_id, id as candidate_id, seq, occurred_at, type, channel, campaign, machine, bounce_kind,
-        message, url, coalesce(weight.value, 0) as points
+        e.canonical_id, e.id as candidate_id, e.seq, e.occurred_at, e.type, e.channel, e.campaign, e.machine,
+        e.message, e.url, e.bounce_kind, coalesce(weight.points, 0) as points, weight.type is not null as scores
     from scope_events e
-    left join weight on weight.key = e.type
-    where weight.key is not null
-        or e.type in ('opened', 'clicked', 'replied', 'event_attended', 'bounced', 'complained')
+    left join (
+        select unnest(map_keys(weight_points)) as type, unnest(map_values(weight_points)) as points
+        from ops.engagement_model
+    ) weight using (type)
+    where (
+            e.type in (
+                'opened', 'clicked', 'replied', 'event_attended', 'applied', 'preferences_updated', 'bounced',
+                'complained', 'emailed', 'opted_out', 'opted_in', 'consent_given', 'consent_withdrawn')
+            or e.actor_kind = 'candidate'
+        )
+        -- What we did is here only when it is worth something.
+        and (e.type <> 'emailed' or weight.points <> 0)
 ),
 touch as (
     from act where type in ('opened', 'clicked')
@@ -20,10 +26,20 @@ early as (
     join scope_events sent
         on sent.canonical_id = touch.canonical_id
         and sent.message = touch.message
-        and sent.type in ('emailed', 'messaged', 'delivered')
         and sent.occurred_at <= touch.occurred_at
     cross join ops.engagement_model model
-    where touch.occurred_at < sent.occurred_at + to_microseconds((model.machine_within_s * 1e6)::bigint)
+    where sent.type in ('emailed', 'messaged', 'delivered')
+        and touch.occurred_at < sent.occurred_at + to_microseconds((model.machine_within_s * 1e6)::bigint)
+),
+-- Nobody follows three links of one message within two seconds: a scanner does.
+burst as (
+    select seq
+    from act
+    where type = 'clicked' and message is not null and url is not null
+    qualify count(distinct url) over (
+        partition by canonical_id, message
+        order by occurred_at range between interval 2 seconds preceding and interval 2 seconds following
+    ) >= 3
 ),
 -- The row for email decides where there is one, else the row for any channel.
 tracked as (
@@ -31,42 +47,13 @@ tracked as (
     from touch
     join gdpr_audit g
         on g.canonical_id = touch.canonical_id
-        and g.purpose = 'open_tracking'
-        and g.channel in ('email', '*')
         and g.valid_from <= touch.occurred_at
         and (g.valid_to is null or touch.occurred_at < g.valid_to)
-    where touch.type = 'opened'
+    where touch.type = 'opened' and g.purpose = 'open_tracking' and g.channel in ('email', '*')
     group by touch.seq
     having coalesce(
         bool_or(g.contactable) filter (g.channel = 'email'),
         bool_or(g.contactable) filter (g.channel = '*'))
-),
-judged as (
-    select
-        touch.*,
-        case
-            when machine then 'machine: provider says so'
-            when early.seq is not null then 'machine: within ' || model.machine_within_s::integer || ' s of sending'
-            when machine is null then 'unknown'
-            when type = 'opened' and tracked.seq is null then 'no tracking basis'
-        end as objection
-    from touch
-    cross join ops.engagement_model model
-    left join early using (seq)
-    left join tracked using (seq)
-),
-ranked as (
-    select
-        *,
-        -- Without a message or link nothing says that two are the same: each is a part of its own.
-        row_number() over (
-            partition by
-                canonical_id, type, message, if(type = 'clicked', url, null),
-                if(message is null or (type = 'clicked' and url is null), seq, null)
-            order by occurred_at, seq
-        ) as nth
-    from judged
-    where objection is null
 ),
 cleared as (
     select bounce.seq, min(sign.occurred_at) as cleared_at
@@ -77,23 +64,79 @@ cleared as (
         and (sign.occurred_at, sign.seq) > (bounce.occurred_at, bounce.seq)
     where bounce.bounce_kind = 'hard'
     group by bounce.seq
+),
+judged as (
+    select
+        touch.*,
+        case
+            when machine then 'machine: provider says so'
+            when early.seq is not null then 'machine: within ' || model.machine_within_s::integer || ' s of sending'
+            when burst.seq is not null then 'machine: 3 links of one message within 2 s'
+            when machine is null then 'unknown'
+            when type = 'opened' and tracked.seq is null then 'no tracking basis'
+        end as objection
+    from touch
+    cross join ops.engagement_model model
+    left join early using (seq)
+    left join burst using (seq)
+    left join tracked using (seq)
+),
+told as (
+    select
+        * exclude (machine, message, url, bounce_kind, scores, objection), objection,
+        case
+            when objection like 'machine%' then 'machine'
+            when objection = 'unknown' then 'unknown'
+            else 'human'
+        end as made_by,
+        case
+            when objection is not null then objection
+            -- Without a message or link nothing says that two are the same.
+            when message is null or (type = 'clicked' and url is null) or not scores then 'human'
+            when row_number() over (
+                partition by canonical_id, message, type, if(type = 'clicked', url, null), objection is null
+                order by occurred_at, seq
+            ) = 1 then 'human'
+            when type = 'opened' then 'repeated open of one message'
+            else 'repeated click of one link'
+        end as reason,
+        scores and reason = 'human' as counted,
+        false as hard_bounce,
+        null as cleared_at
+    from judged
+    union all by name
+    select
+        act.* exclude (machine, message, url, bounce_kind, scores),
+        if(type in ('bounced', 'emailed'), null, 'human') as made_by,
+        case
+            when type = 'bounced' then 'bounce'
+            when type = 'emailed' then 'ours'
+            when not scores then 'no points for this'
+            else 'human'
+        end as reason,
+        scores as counted,
+        coalesce(bounce_kind = 'hard', false) as hard_bounce,
+        cleared.cleared_at
+    from act
+    left join cleared using (seq)
+    where type not in ('opened', 'clicked')
 )
 select
-    act.canonical_id, act.candidate_id, act.seq, act.occurred_at, act.type, act.channel, act.campaign,
-    act.points,
-    judged.objection is null and coalesce(ranked.nth, 1) = 1 as counted,
-    coalesce(judged.objection = 'no tracking basis' or judged.objection is null, true)
-        and act.type <> 'bounced' as human,
-    case
-        when judged.objection is not null then judged.objection
-        when ranked.nth > 1 and act.type = 'opened' then 'repeated open of one message'
-        when ranked.nth > 1 then 'repeated click of one link'
-        when act.type = 'bounced' then 'bounce'
-        else 'human'
-    end as reason,
-    coalesce(act.bounce_kind = 'hard', false) as hard_bounce,
-    cleared.cleared_at
-from act
-left join judged using (seq)
-left join ranked using (seq)
-left join cleared using (seq)
+    canonical_id, candidate_id, seq, occurred_at, type, channel, campaign, points, counted,
+    coalesce(made_by = 'human', false) as human, made_by, reason,
+    -- Rounded, so that it does not depend on the order in which the machine adds up.
+    round(
+        sum(if(counted, points * growth, 0)) over (before rows between unbounded preceding and current row) / growth, 7
+    ) as raw,
+    max(if(made_by = 'human' and type <> 'opened', occurred_at, null))
+        over (before rows between unbounded preceding and 1 preceding) as previous_act_at,
+    hard_bounce, cleared_at
+from (
+    select
+        told.* exclude (objection),
+        pow(2, (epoch_us(occurred_at) - epoch_us(timestamptz '2035-01-01 00:00:00+00')) / 864e8 / model.half_life_days)
+            as growth
+    from told
+    cross join ops.engagement_model model
+)
+window before as (partition by canonical_id order by occurred_at, seq)

@@ -1,11 +1,47 @@
-"""The ledger's rows in DuckDB: clear columns for analysts, personal ones in a schema of their own."""
+"""The ledger's rows in DuckDB: one table, personal columns included, and a SQL view of what is not personal."""
 
+import duckdb
 import pyarrow as pa
 
 from domain import candidate, pool
+from projections import sql
+from projections.transaction import transaction
 
-VERSION = 1
-"""Raised when the mirror's tables change; an older file is then filled anew from the ledger."""
+VERSION = 2
+"""Raised when the mirror's tables change; `upgrades/<version>.sql` then makes the tables of the version before so."""
+
+
+class MirrorOutdated(Exception):
+    """The file's mirror shows events in another form than this version of Rapport does."""
+
+
+def prepare(connection: duckdb.DuckDBPyConnection) -> None:
+    """Create the mirror's tables, or bring those of an older version up to date. Raises MirrorOutdated."""
+    with transaction(connection):
+        for version in range(_version(connection), VERSION):
+            connection.execute(sql.load(__name__, f"upgrades/{version + 1}.sql"))
+        for step in ("schema", "events", "comments", "as_of"):
+            connection.execute(sql.load(__name__, step + ".sql"))
+        row = ["mirror", VERSION, shown_as()]
+        connection.execute(sql.load(__name__, "note_version.sql"), row)
+        if sql.value(connection, "select definition from ops.views where name = 'mirror'") != shown_as():
+            raise MirrorOutdated(
+                "the file's mirror shows events as another version of Rapport does; move the file away and it is "
+                "filled anew"
+            )
+
+
+def _version(connection: duckdb.DuckDBPyConnection) -> int:
+    """The version of the tables there are; the newest when there are none. Raises MirrorOutdated for a newer one."""
+    if not connection.execute(sql.load(__name__, "has_tables.sql")).fetchall():
+        return VERSION
+    found: int = sql.value(connection, "select version from ops.views where name = 'mirror'") or 0
+    if not 1 <= found <= VERSION:
+        raise MirrorOutdated(
+            f"the file's mirror is of version {found}, this is Rapport's {VERSION}; use the newer Rapport, or move the "
+            "file away and it is filled anew"
+        )
+    return found
 
 
 def shown_as() -> str:

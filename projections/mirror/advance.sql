@@ -1,2 +1,2 @@
 update ops.checkpoint
-set seq = (select max(seq) from batch), events = events + (select count(*) from batch);
+set seq = (select max(seq) from batch), events = events + (select count(*) from batch)

@@ -1,81 +1,96 @@
 create schema if not exists pii;
 create schema if not exists ops;
 
-create table if not exists events (
-    seq          bigint not null,
-    recorded_at  timestamptz not null,
-    kind         varchar not null,
-    id           varchar not null,
-    version      integer,
-    type         varchar,
-    v            smallint,
-    occurred_at  timestamptz,
-    actor_kind   varchar,
-    source       varchar,
-    channel      varchar,
-    purpose      varchar,
-    campaign     varchar,
-    template     varchar,
-    machine      boolean,
-    bounce_kind  varchar,
-    event        varchar,
-    method       varchar,
-    right_used   varchar,
-    basis        varchar,
-    lia          varchar,
-    notice_version varchar,
-    wording_hash varchar,
-    language     varchar,
-    expires_at   timestamptz,
-    article      varchar,
-    seniority    varchar,
-    jurisdiction varchar,
-    target_id    varchar,
-    correlation  varchar,
-    rule         json,
-    hash         blob,
-    body         blob
-);
-create index if not exists events_of_id on events (id);
-
+-- One row a ledger message. `main.events` shows what of it is not personal.
 create table if not exists pii.events (
-    seq         bigint not null,
-    id          varchar not null,
-    actor       varchar,
-    interaction varchar,
-    message     varchar,
-    url         varchar,
-    tag         varchar,
-    location    varchar,
-    role_family varchar,
-    skills      varchar[],
-    identifiers varchar[],
-    first_name  varchar,
-    last_name   varchar,
-    headline    varchar,
-    employer    varchar,
-    name        varchar,
-    description varchar,
-    fields      json
+    seq            bigint not null,
+    recorded_at    timestamptz not null,
+    kind           varchar not null,
+    id             uuid not null,
+    odd_id         varchar,
+    version        integer,
+    type           varchar,
+    v              smallint,
+    occurred_at    timestamptz,
+    actor_kind     varchar,
+    source         varchar,
+    channel        varchar,
+    purpose        varchar,
+    campaign       varchar,
+    template       varchar,
+    machine        boolean,
+    bounce_kind    varchar,
+    event          varchar,
+    job            varchar,
+    stage          varchar,
+    method         varchar,
+    right_used     varchar,
+    basis          varchar,
+    lia            varchar,
+    notice_version varchar,
+    wording_hash   varchar,
+    language       varchar,
+    expires_at     timestamptz,
+    article        varchar,
+    seniority      varchar,
+    jurisdiction   varchar,
+    target_id      uuid,
+    correlation    varchar,
+    rule           json,
+    hash           blob,
+    body           blob,
+    actor          varchar,
+    interaction    varchar,
+    message        varchar,
+    url            varchar,
+    tag            varchar,
+    location       varchar,
+    role_family    varchar,
+    skills         varchar[],
+    identifiers    varchar[],
+    first_name     varchar,
+    last_name      varchar,
+    headline       varchar,
+    employer       varchar,
+    name           varchar,
+    description    varchar,
+    fields         json
 );
+create index if not exists events_of_id on pii.events (id);
 
 create table if not exists ops.dead_letters (
     seq        bigint not null,
-    id         varchar not null,
+    id         uuid not null,
     version    integer,
     problem    varchar not null,
     noticed_at timestamptz not null
 );
 
-create table if not exists ops.checkpoint (seq bigint not null, events bigint not null);
-insert into ops.checkpoint select 0, 0 where not exists (from ops.checkpoint);
+-- The first event of each aggregate that cannot be used; those after it wait.
+create or replace view ops.broken as
+select id, min(seq) as first_seq from ops.dead_letters group by id;
 
+-- The mirror holds the ledger up to `seq`, the views up to `views_seq`.
+create table if not exists ops.checkpoint (seq bigint not null, events bigint not null, views_seq bigint not null);
+insert into ops.checkpoint select 0, 0, 0 where not exists (from ops.checkpoint);
+
+-- The views as they are kept: their own text and what else their contents depend on.
 create table if not exists ops.views (
-    name       varchar primary key,
+    name       varchar not null,
     version    integer not null,
     definition varchar not null,
+    manifest   varchar,
+    query      varchar,
     built_at   timestamptz not null,
     build_s    double not null
+);
+
+-- A build that has begun: which views, from which position, and how many parts are done.
+create table if not exists ops.build (
+    definition varchar not null,
+    base_seq   bigint not null,
+    parts      integer not null,
+    done       integer not null
 );
 
 -- Stretches of the ledger that hold nothing, and rightly so.

@@ -1,11 +1,5 @@
-"""Who was in which pool when, as intervals. Rules are rows that meet facts as rows; no rule becomes SQL text."""
+"""Who was in which pool when, as intervals. Rules are rows that meet facts as rows; no rule becomes SQL text.
 
-from projections import facts, gdpr_audit, identity, pools
-from projections.view import View
-
-VIEW = View(
-    name="pool_membership",
-    keys=("canonical_id", "pool_id"),
-    types=frozenset({"candidate_pinned", "candidate_unpinned", "candidate_excluded"}),
-    depends_on=(identity.VIEW, pools.VIEW, gdpr_audit.VIEW, facts.VIEW),
-)
+What a condition means is said in `domain/rule.py`. Conditions on the time since the latest act, and on the score, begin
+and end without an event: an interval may begin or end at a date ahead, for as long as nothing else happens.
+"""

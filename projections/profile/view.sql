@@ -1,14 +1,6 @@
 with
 person as (
-    select
-        canonical_id,
-        min(occurred_at) as first_seen_at,
-        count(*) as events,
-        max(occurred_at) filter (
-            actor_kind = 'candidate'
-            or type in ('opted_out', 'opted_in', 'consent_given', 'consent_withdrawn')
-        ) as last_word_at,
-        list_sort(list_distinct(list(source) filter (type = 'sourced' and source is not null))) as sources
+    select canonical_id, min(occurred_at) as first_seen_at, count(*) as events
     from scope_events
     group by canonical_id
 ),
@@ -29,7 +21,8 @@ latest as (
         max_by(skills, moment) filter (len(skills) > 0) as skills,
         max_by(seniority, moment) filter (seniority is not null) as seniority,
         max_by(role_family, moment) filter (role_family is not null) as role_family,
-        max_by(jurisdiction, moment) filter (jurisdiction is not null) as jurisdiction
+        max_by(jurisdiction, moment) filter (jurisdiction is not null) as jurisdiction,
+        list_sort(list_distinct(list(source) filter (type = 'sourced' and source is not null))) as sources
     from scope_events
     where type in ('sourced', 'profile_corrected')
     group by canonical_id
@@ -67,7 +60,7 @@ select
     coalesce(sources, []) as sources,
     coalesce(identifiers, []) as identifiers,
     first_seen_at,
-    greatest(last_word_at, last_act_at) as last_interaction_at,
+    last_act_at as last_interaction_at,
     events
 from person
 join record using (canonical_id)

@@ -2,8 +2,8 @@
 
 A `view.sql` reads `scope_usable` (usable events of the affected records), `scope_events` (the same with
 `canonical_id`, of the affected persons) and `scope_pool_events`; `gdpr_audit` reads `scope_audit_events`, in
-which nothing waits behind a broken event. On a projector's connection these hold what a
-batch affects; on a rebuild's connection they hold everything.
+which nothing waits behind a broken event. On a connection that follows the ledger these hold what a batch affects; on
+one that builds views anew they hold everything, of persons those of one part.
 """
 
 from duckdb import DuckDBPyConnection
@@ -12,17 +12,32 @@ from projections import sql
 
 
 def begin(connection: DuckDBPyConnection) -> None:
-    """Define the scope's tables on this connection, empty."""
-    for step in ("batch_tables", "joined", "usable", "scope"):
+    """Define the scope on this connection, empty, for `projections.upkeep.refresh`."""
+    for step in ("batch", "joined", "usable", "pool_events", "of_persons", "no_events", "events"):
         run(connection, step)
 
 
 def begin_whole(connection: DuckDBPyConnection) -> None:
-    """Define the scope on this connection as everything there is."""
-    for step in ("whole_tables", "joined", "usable_whole", "scope"):
+    """Define the scope on this connection as everything there is, as far as it does not rest on who is one person."""
+    for step in ("whole", "joined", "whole_usable", "pool_events"):
+        run(connection, step)
+
+
+def begin_persons(connection: DuckDBPyConnection, *, stored: bool) -> None:
+    """The rest of `begin_whole`, once there is an `identity`. Of persons there are none before `run(…, "part")`.
+
+    When several views read the events of a part these are `stored` in a table, to be filled by
+    `run(…, "audit_events")`; for one it is quicker to read what it looks at from the mirror.
+    """
+    for step in ("of_persons", "no_events" if stored else "any_events", "events"):
         run(connection, step)
 
 
 def run(connection: DuckDBPyConnection, name: str, **parameters: object) -> None:
     """Run the step `name` on the scope."""
     connection.execute(sql.load(__name__, name + ".sql"), parameters or None)
+
+
+def text() -> str:
+    """The part of the scope's definition that the contents of views depend on."""
+    return "\0".join(sql.load(__name__, f"{name}.sql") for name in ("joined", "of_persons", "events", "pool_events"))

@@ -1,2 +1,2 @@
 create or replace temp table scope_new as
-select kind, id, type, target_id, occurred_at from events where seq > $after;
+select kind, id, type, target_id, occurred_at from pii.events where seq > $after

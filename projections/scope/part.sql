@@ -1,2 +1,2 @@
 create or replace temp table scope_persons as
-select distinct canonical_id from identity where hash(canonical_id) % $parts = $part;
+select distinct canonical_id from identity where hash(canonical_id) % $parts = $part

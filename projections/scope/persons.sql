@@ -1,4 +1,4 @@
 create or replace temp table scope_persons as
-from scope_old_persons
+select old_id as canonical_id from scope_records
 union
-select canonical_id from identity where candidate_id in (select candidate_id from scope_records);
+select canonical_id from identity where candidate_id in (select candidate_id from scope_records)

@@ -1,1 +1,1 @@
-create or replace temp table scope_pools as select pool_id from pii.pools;
+create or replace temp view scope_pools as select pool_id from pii.pools

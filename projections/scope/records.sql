@@ -1,24 +1,17 @@
--- Every record that is, or was, of one person with those touched.
-create or replace temp table scope_old_persons as
-select canonical_id from identity where candidate_id in (select id from scope_touched)
-union
-select id from scope_touched;
-
+-- Every record that is, or was, of one person with those that the new events name, each with who it stood for.
+-- A merge, an unmerge and a pin name a second record.
 create or replace temp table scope_records as
-select candidate_id from identity where canonical_id in (select canonical_id from scope_old_persons)
+with
+touched as (
+    select id from scope_new where kind = 'candidate'
+    union
+    select target_id from scope_new where target_id is not null
+),
+old as (
+    select canonical_id from identity where candidate_id in (from touched)
+    union
+    from touched
+)
+select candidate_id, canonical_id as old_id from identity where canonical_id in (from old)
 union
-select id from scope_touched;
-
--- Both halves are looked up by themselves: a join would read the whole of the second.
-create or replace temp table scope_rows as
-from main.events
-where id in (
-    select candidate_id from scope_records
-    union
-    select pool_id from pii.pools
-    union
-    select id from scope_new where kind = 'pool'
-);
-
-create or replace temp table scope_personal as
-from pii.events where seq in (select seq from scope_rows);
+select id, id from touched

@@ -1,1 +1,1 @@
-create or replace temp table scope_usable as from scope_joined;
+create or replace temp table scope_usable as from scope_joined

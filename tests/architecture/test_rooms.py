@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from projections import sql
+from projections import mirror, sql
 from projections.registry import VIEWS
 
 ROOT = Path(__file__).parents[2]
@@ -73,17 +73,22 @@ def test_no_file_names_a_package_registry_or_a_private_address() -> None:
 
 
 def test_every_sql_file_is_loaded_by_something() -> None:
-    """By its name in the code of its package, or as the schema or SELECT of a registered view."""
+    """By its name in the code of its package, as the SELECT of a registered view, or as the upgrade to a version."""
     views = {v.name for v in VIEWS}
-    code = "\n".join(p.read_text() for name in PACKAGES for p in (ROOT / name).rglob("*.py"))
-    files = [p for p in tracked() if p.suffix == ".sql"]
+    code = "\n".join(p.read_text() for p in tracked() if p.suffix == ".py")
+    files = [p for p in tracked() if p.suffix == ".sql" and "benchmarks" not in p.parts]
     assert len(files) > 20
     for path in files:
-        package, name = (
-            path.relative_to(ROOT).parts[-2:] if path.parent.name != "queries" else (path.parts[-3], path.name)
-        )
-        of_a_view = package in views and name in ("schema.sql", "view.sql")
-        assert of_a_view or re.search(rf"""["'/]{path.stem}(\.sql)?["']""", code), path.relative_to(ROOT)
+        of_a_view = path.parent.name in views and path.name == "view.sql"
+        shown = path.parent.parent.name in views and path.name == "example.sql"
+        upgrade = path.parent.name == "upgrades" and 2 <= int(path.stem) <= mirror.VERSION
+        named = re.search(rf"""["'/]{path.stem}(\.sql)?["']""", code)
+        assert of_a_view or shown or upgrade or named, path.relative_to(ROOT)
+
+
+def test_there_is_an_upgrade_to_each_version_of_the_mirror() -> None:
+    there = [p for p in tracked() if p.parent.name == "upgrades"]
+    assert {int(p.stem) for p in there} == set(range(2, mirror.VERSION + 1))
 
 
 def test_sql_is_loaded_from_the_package_and_not_from_the_working_directory(

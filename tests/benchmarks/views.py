@@ -1,172 +1,102 @@
-"""How fast views follow the ledger, and how fast they are built anew.
+"""`make bench-views`: the views on a generated history of 5,000,000 events of about 400,000 candidates.
 
-python -m tests.benchmarks.views --events 1000000 --batch 20000
+python -m tests.benchmarks.views [--events N] [--keep DIR] [--json FILE]
+
+A real ledger on a real nats-server, a node that follows it, DuckDB in a file. With --keep the ledger and the views stay
+in DIR and are used again; an unfinished ledger is finished.
 """
+
+from __future__ import annotations
 
 import argparse
 import json
-import tempfile
+import multiprocessing
+import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from concurrent.futures import ProcessPoolExecutor
+from importlib.util import find_spec
 from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
 
-import duckdb
-import pyarrow as pa
+from tests.benchmarks import backends, figures, views_live, views_stages
+from tests.benchmarks.figures import Figure
+from tests.benchmarks.filling import OtherHistory, fill, say
+from tests.benchmarks.history import batches, candidates
 
-from infra.duckdb import open_database
-from projections import BATCH_SCHEMA, Projector, rebuild
-from projections.registry import VIEWS
+history = batches
+"""The generated history without a ledger, for tests of the projector."""
 
-EVENTS_PER_CANDIDATE = 10
-POOLS = 20
-
-HISTORY = """
-with drawn as (
-    select
-        n as seq,
-        n <= $pools as is_pool,
-        -- Each candidate's events are near one another in the ledger, as they are in life.
-        hash(n * 7 + 1) % 1000 as dice,
-        (n + (hash(n) % 40000)::bigint) // $each as person
-    from range($first, $last) t(n)
-),
-typed as (
-    select
-        *,
-        if(is_pool, md5('pool' || seq), md5('c' || person)) as id,
-        case
-            when is_pool then 'created'
-            when dice < 120 then 'sourced'
-            when dice < 220 then 'tagged'
-            when dice < 450 then 'emailed'
-            when dice < 600 then 'delivered'
-            when dice < 780 then 'opened'
-            when dice < 840 then 'clicked'
-            when dice < 870 then 'replied'
-            when dice < 925 then 'basis_recorded'
-            when dice < 955 then 'consent_given'
-            when dice < 970 then 'opted_out'
-            when dice < 985 then 'bounced'
-            when dice < 997 then 'event_attended'
-            else 'merged'
-        end as type
-    from drawn
-)
-select
-    seq::bigint as seq,
-    timestamptz '2026-01-01 00:00:00+00' + to_seconds(seq) as recorded_at,
-    if(is_pool, 'pool', 'candidate') as kind,
-    id,
-    1::integer as version,
-    type,
-    1::smallint as v,
-    recorded_at - to_seconds(dice * 60) as occurred_at,
-    '{"actor_kind":"service","channel":"email"' || case type
-        when 'created' then ',"rule":{"all":[{"tag":"tag ' || seq || '"},'
-            || '{"contactable":{"channel":"email","purpose":"recruiting"}}],"any":[],"none":[{"location":"city 3"}]}'
-        when 'sourced' then ',"source":"linkedin","seniority":"senior","jurisdiction":"DE"'
-        when 'emailed' then ',"purpose":"recruiting","campaign":"spring"'
-        when 'opened' then ',"machine":' || if(dice % 3 = 0, 'true', 'false')
-        when 'clicked' then ',"machine":false'
-        when 'basis_recorded' then ',"purpose":"' || if(dice % 2 = 0, 'recruiting', 'open_tracking')
-            || '","basis":"legitimate_interest","lia":"LIA-1"'
-        when 'consent_given' then ',"purpose":"recruiting","notice_version":"v3","expires_at":"2027-01-01T00:00:00Z"'
-        when 'opted_out' then ',"purpose":"recruiting","method":"link","right":"art_21"'
-        when 'bounced' then ',"kind":"' || if(dice % 2 = 0, 'hard', 'soft') || '"'
-        when 'event_attended' then ',"event":"meetup"'
-        when 'merged' then ',"into":"' || md5('c' || (person + 1)) || '"'
-        else ''
-    end || '}' as public,
-    '{"actor":"system:import","interaction":"x:' || seq || '"' || case type
-        when 'created' then ',"name":"Pool ' || seq || '"'
-        when 'sourced' then ',"first_name":"Ada","last_name":"L' || person || '","location":"City ' || dice % 9
-            || ', Germany","skills":["SQL","Go","Skill ' || dice % 50
-            || '"],"identifiers":["email:' || person || '@example.com"]'
-        when 'tagged' then ',"tag":"Tag ' || dice % 40 || '"'
-        when 'emailed' then ',"message":"m' || dice % 5 || '"'
-        when 'delivered' then ',"message":"m' || dice % 5 || '"'
-        when 'opened' then ',"message":"m' || dice % 5 || '"'
-        when 'clicked' then ',"message":"m' || dice % 5 || '","url":"https://example.com/' || dice % 3 || '"'
-        else ''
-    end || '}' as personal,
-    encode(personal) as body,
-    null::varchar as problem
-from typed
-order by seq
-"""
+EVENTS = 5_000_000
+PER_S = 500
+LIVE_S = 40.0
+PEER_EVENTS = 20_000
 
 
-def history(events: int, batch: int, start: int = 1) -> Iterator[pa.Table]:
-    """A made-up ledger of `events` events, in batches, from `start` on."""
-    maker = duckdb.connect(config={"threads": 2})
-    maker.execute("set TimeZone = 'UTC'")
-    for first in range(start, events + 1, batch):
-        parameters = {
-            "first": first,
-            "last": min(first + batch, events + 1),
-            "pools": POOLS,
-            "each": EVENTS_PER_CANDIDATE,
-        }
-        yield maker.sql(HISTORY, params=parameters).to_arrow_table().cast(BATCH_SCHEMA)
+def measure(events: int = EVENTS, keep: Path | None = None, *, peer: bool = True) -> Iterator[Figure]:
+    """Every figure as it becomes known. Each stage runs in a process of its own, one after the other."""
+    if keep is not None:
+        yield from _measure(keep, events, peer)
+        return
+    with TemporaryDirectory(prefix="rapport-bench-") as folder:
+        yield from _measure(Path(folder), events, peer)
 
 
-def follow(projector: Projector, events: int, batch: int) -> dict[str, float]:
-    """Apply a ledger of `events` events in batches; events a second, without the making of them."""
-    spent, slowest = 0.0, 0.0
-    for table in history(events, batch):
-        started = time.perf_counter()
-        projector.apply(table)
-        took = time.perf_counter() - started
-        spent, slowest = spent + took, max(slowest, took)
-    return {"events_per_s": round(events / spent), "seconds": round(spent, 2), "slowest_batch_s": round(slowest, 3)}
+def _measure(folder: Path, events: int, peer: bool) -> Iterator[Figure]:
+    data, people = folder / "data", candidates(events)
+    made = f"({events:,} events of about {people:,} candidates, keys and claims included)"
+    rate = fill(folder, events)
+    yield Figure("the ledger made", rate, "events/s", note=made if rate else "kept from a run before")
+    yield from _apart(views_stages.catch_up, data)
+    yield from _apart(views_stages.sizes, data)
+    yield from _apart(views_stages.rebuilds, data)
+    yield from _apart(views_stages.questions, data)
+    yield from _apart(views_live.live, data, people, PER_S, LIVE_S)
+    if peer:
+        yield from _apart(library_runner, PEER_EVENTS)
 
 
-def live(projector: Projector, rounds: int = 20) -> dict[str, float]:
-    """Seconds until one more event is in every view."""
-    after = projector.checkpoint
-    times = []
-    for table in history(after + rounds, 1, after + 1):
-        started = time.perf_counter()
-        projector.apply(table)
-        times.append(time.perf_counter() - started)
-    return {"median_ms": round(sorted(times)[len(times) // 2] * 1000, 1), "worst_ms": round(max(times) * 1000, 1)}
+def _apart(stage: Callable[..., list[Figure]], *arguments: Any) -> list[Figure]:
+    """The stage's figures, from a process that does nothing else."""
+    say(f"{stage.__name__} …")
+    with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as process:
+        return process.submit(stage, *arguments).result()
 
 
-def rebuilding(projector: Projector) -> dict[str, float]:
-    """Events a second of building each view, and all of them, anew."""
-    began: dict[str, float] = {}
-    rates: dict[str, float] = {}
+def library_runner(events: int) -> list[Figure]:
+    """The peer's figure, or why there is none."""
+    try:
+        if find_spec("psycopg") is None:
+            raise backends.Unavailable("psycopg is not installed")
+        from tests.benchmarks import views_peer
 
-    def note(name: str, done: float) -> None:
-        if done == 0.0:
-            began[name] = time.perf_counter()
-        else:
-            rates[name] = round(projector.checkpoint / (time.perf_counter() - began[name]))
-
-    started = time.perf_counter()
-    rebuild(projector, None, note)
-    rates["all"] = round(projector.checkpoint / (time.perf_counter() - started))
-    return rates
+        return [views_peer.projection_runner(events)]
+    except backends.Unavailable as reason:
+        return [Figure("the library's ProjectionRunner, PostgreSQL to PostgreSQL", None, note=f"left out: {reason}")]
 
 
-def measure(events: int = 1_000_000, batch: int = 20_000) -> dict[str, object]:
-    """Every figure, on a file of its own."""
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "rapport.duckdb"
-        connection = open_database(path)
-        projector = Projector(connection)
-        result: dict[str, object] = {"events": events, "batch": batch, "follow": follow(projector, events, batch)}
-        result["live"] = live(projector)
-        result["rebuild_events_per_s"] = rebuilding(projector)
-        connection.execute("checkpoint")
-        result["file_mb"] = round(path.stat().st_size / 1e6)
-        connection.close()
-    return result
+def main() -> None:
+    """Measures and prints a Markdown table."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--events", type=int, default=EVENTS, help="size of the history; everything scales with it")
+    parser.add_argument("--keep", type=Path, metavar="DIR", help="where ledger and views stay, to be used again")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="the figures as JSON too")
+    chosen = parser.parse_args()
+    started, found, trouble = time.perf_counter(), list[Figure](), None
+    try:
+        found.extend(measure(chosen.events, chosen.keep))
+    except (OtherHistory, ValueError, views_stages.Wrong) as error:
+        trouble = str(error)
+    except KeyboardInterrupt:
+        trouble = "interrupted; what had been started is stopped"
+    print(f"{figures.machine()}\n\n{figures.table(found)}\n\n{time.perf_counter() - started:,.0f} s in all")
+    if chosen.json is not None:
+        document = {"machine": figures.machine(), "figures": [figure.document() for figure in found]}
+        chosen.json.write_text(json.dumps(document, indent=2) + "\n", "utf-8")
+    if trouble is not None:
+        sys.exit(trouble)
 
 
 if __name__ == "__main__":
-    arguments = argparse.ArgumentParser(description=__doc__)
-    arguments.add_argument("--events", type=int, default=1_000_000)
-    arguments.add_argument("--batch", type=int, default=20_000)
-    chosen = arguments.parse_args()
-    print(json.dumps(measure(chosen.events, chosen.batch) | {"views": [v.name for v in VIEWS]}, indent=2))
+    main()

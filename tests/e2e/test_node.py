@@ -140,7 +140,7 @@ def test_a_broken_views_file_is_one_sentence_with_the_way_out(data: Path, damage
     if damage == "cut":
         path.unlink()
         (data / "views.duckdb.wal").unlink(missing_ok=True)
-        assert b"300" in ok(data, "query", "select count(*) from pii.profile", "--format", "csv")
+        assert b"300" in ok(data, "query", "select count(*) from pii.profile", "--role", "admin", "-f", "csv")
 
 
 def test_views_ahead_of_the_ledger_stop_the_node_with_what_was_lost(data: Path) -> None:

@@ -38,6 +38,7 @@ def everything() -> list[dict[str, object]]:
         data |= {
             "bounced": {"kind": "soft"},
             "event_attended": {"event": "fair"},
+            "stage_changed": {"stage": "interview"},
             "basis_recorded": {"basis": "contract"},
             "notice_given": {"article": "14"},
             "merged": {"into": {"email": OTHER}},

@@ -37,6 +37,7 @@ RULE = Rule.model_validate(
         "none": [{"seniority": "intern"}],
     }
 )
+APPLICATION = {"job": "Backend engineer, Berlin", "stage": "interview", "reason": "Ada asked for remote work"}
 OTHER = "ab" * 16
 
 READ_AS: dict[str, Event] = {}
@@ -68,6 +69,11 @@ def samples() -> dict[str, Event]:
         candidate.NoticeGiven(**on, article="14", notice_version="2025-06"),
         candidate.Merged(**on, into=OTHER),
         candidate.Unmerged(**on, into=OTHER),
+        candidate.PreferencesUpdated(**on, preferences="data roles in London, no agencies"),
+        candidate.Applied(**on, **APPLICATION),
+        candidate.StageChanged(**on, **APPLICATION),
+        candidate.Rejected(**on, **APPLICATION),
+        candidate.Hired(**on, **APPLICATION),
         pool.Created(**ENVELOPE, name="Berlin backend", description="People in Berlin", rule=RULE),
         pool.RuleChanged(**ENVELOPE, rule=RULE),
         pool.CandidatePinned(**ENVELOPE, candidate=OTHER),

@@ -15,6 +15,7 @@ import pytest
 
 from api.cli.client import Client, served
 from api.cli.data import rejected_path, run_import
+from api.http.roles import Role, Tokens
 from api.importing import FileRefused, open_source
 from api.node import Node
 from infra.logging import configure
@@ -27,10 +28,19 @@ FAKE_1000 = Path(__file__).parents[2].parent / "shared" / "data" / "fake_1000.cs
 
 
 @pytest.fixture(scope="module")
-def client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Client]:
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("node")
+
+
+@pytest.fixture(scope="module")
+def tokens(client: Client, folder: Path) -> Tokens:
+    return Tokens.of(folder / "tokens.json")
+
+
+@pytest.fixture(scope="module")
+def client(folder: Path) -> Iterator[Client]:
     """A node's client; its data folder lives as long as this module's tests."""
     configure("error")
-    folder = tmp_path_factory.mktemp("node")
     with (
         Node(Settings(data=folder, port=0)) as node,
         served(node) as url,
@@ -318,7 +328,9 @@ def test_an_array_with_flaws_counts_its_elements(client: Client, tmp_path: Path)
 
 
 @pytest.mark.skipif(not FAKE_1000.exists(), reason="the checkout has no ../shared/data/fake_1000.csv beside it")
-def test_fake_1000_becomes_one_candidate_an_address_and_one_a_row_without(client: Client, tmp_path: Path) -> None:
+def test_fake_1000_becomes_one_candidate_an_address_and_one_a_row_without(
+    client: Client, tokens: Tokens, tmp_path: Path
+) -> None:
     """Counted independently with the csv module. Rows whose address is none are rejected by their line; `dob` and
     `cluster` are not used and reported so."""
     path = tmp_path / "fake_1000.csv"
@@ -340,14 +352,12 @@ def test_fake_1000_becomes_one_candidate_an_address_and_one_a_row_without(client
     assert rejected(path) == malformed
     assert first["last_seq"] == before + good
     assert set(first["ignored_columns"]) == {"cluster", "dob"}
-    answer = client.send(
-        "POST",
-        "/v1/sql",
-        json={
-            "query": "select list_filter(identifiers, lambda i: starts_with(i, 'ref:fake_1000:')) as refs "
-            "from pii.profile where len(refs) > 0"
-        },
-    )
+    query = {
+        "query": "select list_filter(identifiers, lambda i: starts_with(i, 'ref:fake_1000:')) as refs "
+        "from pii.profile where len(refs) > 0"
+    }
+    with client.stream("POST", "/v1/sql", tokens[Role.ADMIN], json=query) as streamed:
+        answer = json.loads(streamed.read())
     assert sorted(sorted(a["refs"]) for a in answer) == sorted(map(sorted, groups.values()))
     assert counts(load(client, path)) == (0, good, len(malformed))
     assert client.last_seq() == first["last_seq"]

@@ -89,8 +89,9 @@ def place() -> Place:
 @contextmanager
 def what_is_logged() -> Iterator[list[Any]]:
     """A logger keeps the settings of its first use, which may have been another test's; so this is with a new one."""
+    logger = structlog.wrap_logger(None, wrapper_class=structlog.make_filtering_bound_logger(0))
     with pytest.MonkeyPatch.context() as patch, capture_logs() as logs:
-        patch.setattr(snapshots, "log", structlog.get_logger())
+        patch.setattr(snapshots, "log", logger)
         yield logs
 
 

@@ -426,11 +426,11 @@ def test_what_was_done_to_ledger_or_mirror_by_hand_is_told_apart(data: Path, his
         node.connection.call(erase_messages(node.connection, node.stream, [7]))
         with node.projector.lock:
             change = node.projector.connection.execute
-            change("update events set body = 'x'::blob where seq = 11")
-            change("update events set hash = 'x'::blob where seq = 12")
-            change("update events set recorded_at = recorded_at + interval 1 hour where seq = 13")
-            change("update events set version = 9 where seq = 14")
-            change("delete from events where seq = 15")
+            change("update pii.events set body = 'x'::blob where seq = 11")
+            change("update pii.events set hash = 'x'::blob where seq = 12")
+            change("update pii.events set recorded_at = recorded_at + interval 1 hour where seq = 13")
+            change("update pii.events set version = 9 where seq = 14")
+            change("delete from pii.events where seq = 15")
         node.projecting.stop()
         publish = publish_one
         for body in (

@@ -134,7 +134,21 @@ acts = st.one_of(
     _of(c.Clicked, message=_messages, machine=_machine, url=_maybe("https://a", "https://b")),
     _of(c.Replied),
     _of(c.Bounced, kind=st.sampled_from(["hard", "soft"])),
-    _of(c.EventAttended, event=st.just("meetup")),
+    _of(c.EventAttended, event=st.sampled_from(["meetup", "Open day"])),
+    _of(c.PreferencesUpdated, preferences=_maybe("remote only")),
+)
+clicks = _of(
+    c.Clicked,
+    message=st.just("m1"),
+    machine=st.just(False),
+    url=st.sampled_from(["https://a", "https://b", "https://c", "https://d"]),
+)
+_application = {"job": _maybe("j1", "j2"), "reason": _maybe("a good fit")}
+applications = st.one_of(
+    _of(c.Applied, stage=_maybe("Screening"), **_application),
+    _of(c.StageChanged, stage=st.sampled_from(["screening", "Interview", "interview "]), **_application),
+    _of(c.Rejected, stage=_maybe("interview"), **_application),
+    _of(c.Hired, **_application),
 )
 tracking = _of(c.BasisRecorded, purpose=st.just(OPEN_TRACKING), basis=st.just(Basis.LEGITIMATE_INTEREST))
 merges = _of(c.Merged, into=st.sampled_from(CANDIDATES)) | _of(c.Unmerged, into=st.sampled_from(CANDIDATES))
@@ -152,35 +166,52 @@ _predicates = st.one_of(
         st.sampled_from(["recruiting", "marketing"]),
     ),
 )
+_timed_predicates = st.one_of(
+    st.sampled_from(["meetup", "OPEN DAY"]).map(lambda event: {"attended": event}),
+    st.sampled_from(["applied", "Screening", "interview", "rejected", "hired"]).map(lambda at: {"stage": at}),
+    st.sampled_from([1, 5, 12]).map(lambda n: {"last_interaction": {"older_than_days": n}}),
+    st.sampled_from([1, 5, 12]).map(lambda n: {"last_interaction": {"newer_than_days": n}}),
+    st.sampled_from([5.0, 40.0, 61.5, 75.0, 90.0]).map(lambda score: {"score_at_least": score}),
+)
+_predicates = _predicates | _timed_predicates
 _some = st.lists(_predicates, max_size=2)
 _one = st.lists(_predicates, min_size=1, max_size=1)
 rules = st.one_of(
     *(st.fixed_dictionaries({part: _one}).map(Rule.model_validate) for part in ("all", "any", "none")),
     st.fixed_dictionaries({"all": _some, "any": _some, "none": _some}).map(Rule.model_validate),
 )
+timed_rules = st.fixed_dictionaries(
+    {"all": st.lists(_timed_predicates, max_size=1), "any": st.lists(_timed_predicates, max_size=2)},
+    optional={"none": st.lists(_timed_predicates, max_size=1)},
+).map(Rule.model_validate)
 _by_hand = {"candidate": st.sampled_from(CANDIDATES)}
-pool_events = st.one_of(
-    _of(p.RuleChanged, rule=rules),
+by_hand = st.one_of(
     _of(p.CandidatePinned, **_by_hand),
     _of(p.CandidateUnpinned, **_by_hand),
     _of(p.CandidateExcluded, **_by_hand),
     _of(p.Archived),
 )
-pools_created = _of(p.Created, name=st.just("A pool"), rule=rules)
+pool_events = by_hand | _of(p.RuleChanged, rule=rules | timed_rules)
+pools_created = _of(p.Created, name=st.just("A pool"), rule=rules | timed_rules)
 
 
 @st.composite
 def histories(
-    draw: st.DrawFn, *kinds: st.SearchStrategy[Event], pools: bool = False, max_size: int = 40, distinct: bool = False
+    draw: st.DrawFn,
+    *kinds: st.SearchStrategy[Event],
+    pools: bool = False,
+    rule: st.SearchStrategy[Rule] = rules,
+    max_size: int = 40,
+    distinct: bool = False,
 ) -> list[Recorded]:
-    """A ledger of events of these kinds; with `pools`, of both pools as well.
+    """A ledger of events of these kinds; with `pools`, of both pools as well, with rules of this kind.
 
     With `distinct` no two events happened at the same time.
     """
     streams = st.tuples(st.sampled_from(CANDIDATES), st.one_of(*kinds))
     if pools:
-        created = [(pool, draw(pools_created)) for pool in POOLS]
-        streams = streams | st.tuples(st.sampled_from(POOLS), pool_events)
+        created = [(pool, draw(_of(p.Created, name=st.just("A pool"), rule=rule))) for pool in POOLS]
+        streams = streams | st.tuples(st.sampled_from(POOLS), by_hand | _of(p.RuleChanged, rule=rule))
     size = draw(st.integers(1, max_size))  # lists of a free size are mostly short
     events = draw(st.lists(streams, min_size=size, max_size=size))
     if pools:
@@ -205,7 +236,7 @@ def cuts(draw: st.DrawFn, size: int) -> list[tuple[int, int]]:
     return [(max(0, start - draw(st.integers(0, 2))), end) for start, end in zip(starts, ends, strict=True)]
 
 
-anything = (profiles, tags, statements, acts, merges)
+anything = (profiles, tags, statements, acts, applications, merges)
 
 
 def examples(n: int) -> settings:
@@ -220,12 +251,12 @@ def examples(n: int) -> settings:
 
 # ── a database to hold them ────────────────────────────────────────────────────────────────────────
 
-TABLES = tuple(view.table for view in VIEWS)
+TABLES = tuple(view.table for view in VIEWS if view.stored)
 
 
 def fresh(connection: DuckDBPyConnection) -> Projector:
     """A projector of an empty ledger on this connection."""
-    for name in ("main.events", "pii.events", "ops.dead_letters", "ops.checkpoint", *TABLES):
+    for name in ("pii.events", "ops.dead_letters", "ops.checkpoint", *TABLES):
         connection.execute(f"delete from {name}")  # noqa: S608 - a test's own names
     return Projector(connection)
 

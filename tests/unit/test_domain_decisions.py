@@ -1,5 +1,6 @@
 """Decisions at the door: what is refused, what is recorded whatever we think of it."""
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -55,6 +56,17 @@ def test_an_intended_contact_without_standing_is_refused_with_the_deciding_event
 def test_a_reported_contact_is_recorded_whatever_the_standing() -> None:
     assert candidate.decide(_state(A), _event("emailed"), now=NOW, standing=None)
     assert candidate.decide(_state(A), _event("opened"), now=NOW, standing=Standing(False, "opted_out", 41))
+
+
+@pytest.mark.parametrize("type_", ["applied", "stage_changed", "rejected", "hired", "preferences_updated"])
+def test_an_application_and_preferences_are_facts(type_: str) -> None:
+    """Recorded whatever the standing, in whatever order they are reported; they change nothing decisions rest on."""
+    event = _event(type_, **({"stage": "interview"} if type_ == "stage_changed" else {}))
+    assert candidate.decide(Candidate(A), event, now=NOW, standing=Standing(False, "opted_out", 41)) == (event,)
+    known = _state(A, _event("sourced"))
+    after = candidate.evolve(known, event, 2, 2, NOW)
+    assert candidate.decide(after, event, now=NOW) == ()
+    assert after == replace(known, version=2, seq=2, interactions=after.interactions)
 
 
 def test_an_opt_in_on_somebodys_behalf_needs_evidence() -> None:
@@ -124,8 +136,3 @@ class TestPool:
     def test_an_unknown_pool_takes_nothing(self) -> None:
         with pytest.raises(errors.UnknownPool):
             pool.decide(pool.Pool(A), pool.Archived(**ENVELOPE), now=NOW)
-
-    def test_a_predicate_names_exactly_one_condition(self) -> None:
-        for wrong in ({}, {"tag": "a", "skill": "b"}, {"age": "40"}):
-            with pytest.raises(ValueError, match=r"exactly one condition|Extra inputs"):
-                Rule.model_validate({"all": [wrong]})

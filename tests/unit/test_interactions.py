@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from api.references import reference_of
 from domain.errors import InvalidInteraction
+from domain.event import personal_fields
 from domain.interaction import Reference, event_of, parse
 from infra.identifiers import identifiers_of
 
@@ -78,6 +79,44 @@ def test_what_is_not_an_object_is_refused(document: Any) -> None:
 def test_data_that_does_not_fit_the_type_is_refused_by_name(data: dict[str, Any], sentence: str) -> None:
     with pytest.raises(InvalidInteraction) as refusal:
         event_of(parse(GOOD | {"data": data}))
+    assert sentence in str(refusal.value)
+
+
+APPLICATION = {"job": "Backend engineer, Berlin", "stage": "interview", "reason": "Ada wants to stay remote"}
+
+
+@pytest.mark.parametrize(
+    ("type_", "data"),
+    [
+        ("applied", {}),
+        ("applied", APPLICATION),
+        ("stage_changed", {"stage": "interview"}),
+        ("stage_changed", APPLICATION),
+        ("rejected", APPLICATION),
+        ("hired", APPLICATION),
+        ("preferences_updated", {"preferences": "remote roles only"}),
+    ],
+)
+def test_what_a_tracking_system_reports_becomes_an_event_with_the_reason_sealed(type_: str, data: Any) -> None:
+    event = event_of(parse(GOOD | {"type": type_, "source": "greenhouse", "data": data}))
+    assert event.type == type_
+    assert event.model_dump(include=set(data)) == data
+    assert {"reason", "preferences"} & data.keys() <= personal_fields(type(event))
+
+
+@pytest.mark.parametrize(
+    ("data", "sentence"),
+    [
+        ({"job": "Backend engineer"}, "data.stage: is missing"),
+        ({"stage": ""}, "data.stage: "),
+        ({"stage": "ada@example.com"}, "data.stage: is stored unencrypted"),
+        ({"stage": "offer", "job": "x" * 101}, "data.job: "),
+        ({"stage": "offer", "status": "open"}, "data.status: is not a field of this type"),
+    ],
+)
+def test_a_stage_that_says_none_or_names_somebody_is_refused(data: dict[str, Any], sentence: str) -> None:
+    with pytest.raises(InvalidInteraction) as refusal:
+        event_of(parse(GOOD | {"type": "stage_changed", "data": data}))
     assert sentence in str(refusal.value)
 
 

@@ -2,6 +2,7 @@
 
 from datetime import datetime, timedelta
 from math import exp
+from typing import Any
 
 import pytest
 from duckdb import DuckDBPyConnection
@@ -11,14 +12,18 @@ from hypothesis import strategies as st
 from domain import candidate as c
 from domain.candidate import CandidateEvent, statement
 from domain.consent import STATEMENT_TYPES, standing
+from domain.engagement import ENGAGEMENT_MODEL
+from domain.event import Event
 from domain.identity import Forest
-from domain.policy import ENGAGEMENT_MODEL, MACHINE_OPEN_WITHIN_S, OPEN_TRACKING, Channel
+from domain.policy import OPEN_TRACKING, Channel
 from projections import queries
 from tests.unit.histories import (
     EPOCH,
     RECORDED_AT,
     Recorded,
     acts,
+    applications,
+    clicks,
     examples,
     fresh,
     histories,
@@ -31,6 +36,22 @@ from tests.unit.histories import (
 from tests.unit.test_views_identity import forest
 
 MODEL = ENGAGEMENT_MODEL
+BURST = timedelta(seconds=2)
+
+
+def human_touches(records: list[Recorded]) -> list[Recorded]:
+    """Opens and clicks that the provider says a person made, and nothing else speaks against."""
+    sent = [r.event for r in records if r.event.type in ("emailed", "messaged", "delivered")]
+    clicked = [r.event for r in records if r.event.type == "clicked" and r.event.message and r.event.url]
+    within = timedelta(seconds=MODEL.machine_within_s)
+
+    def prefetched(event: Any) -> bool:
+        return event.message is not None and any(
+            s.message == event.message and timedelta(0) <= event.occurred_at - s.occurred_at < within for s in sent
+        )
+
+    touches = [r for r in records if r.event.type in ("opened", "clicked") and r.event.machine is False]
+    return [r for r in touches if not prefetched(r.event) and not in_a_burst(r.event, clicked)]
 
 
 def counted(records: list[Recorded], merged: Forest) -> list[Recorded]:
@@ -40,42 +61,46 @@ def counted(records: list[Recorded], merged: Forest) -> list[Recorded]:
         for r in records
         if isinstance(r.event, CandidateEvent) and r.event.type in STATEMENT_TYPES
     ]
-    sent = [r.event for r in records if r.event.type in ("emailed", "messaged", "delivered")]
+    human = {r.seq for r in human_touches(records)}
     seen: set[object] = set()
     found = []
     for r in sorted(records, key=lambda r: (r.event.occurred_at, r.seq)):
         event = r.event
-        if event.type in ("opened", "clicked"):
-            within = timedelta(seconds=MACHINE_OPEN_WITHIN_S)
-            prefetched = event.message and any(
-                s.message == event.message and timedelta(0) <= event.occurred_at - s.occurred_at < within for s in sent
-            )
-            if event.machine is not False or prefetched:
-                continue
-            at = event.occurred_at
-            if (
-                event.type == "opened"
-                and not standing(said, Channel.EMAIL, OPEN_TRACKING, at, merged.joined).contactable
-            ):
-                continue
-            link = (event.type, event.message, event.url if event.type == "clicked" else "")
-            if None not in link and link in seen:
-                continue
-            seen.add(link)
-            found.append(r)
-        elif event.type in MODEL.weight_points:
-            found.append(r)
+        if event.type not in ("opened", "clicked"):
+            if MODEL.weight_points.get(event.type):
+                found.append(r)
+            continue
+        at = event.occurred_at
+        tracked = event.type == "clicked" or (
+            standing(said, Channel.EMAIL, OPEN_TRACKING, at, merged.joined).contactable
+        )
+        link = (event.type, event.message, event.url if event.type == "clicked" else "")
+        if r.seq not in human or not tracked or (None not in link and link in seen):
+            continue
+        seen.add(link)
+        found.append(r)
     return found
 
 
-def score(contributions: list[Recorded], at: datetime) -> float:
-    raw = sum(
+def in_a_burst(event: Event, clicked: list[Any]) -> bool:
+    """Whether at least three links of its message were followed within two seconds before or after it."""
+    if event not in clicked:
+        return False
+    near = [e for e in clicked if e.message == event.message and abs(e.occurred_at - event.occurred_at) <= BURST]
+    return len({e.url for e in near}) >= 3
+
+
+def raw(contributions: list[Recorded], at: datetime) -> float:
+    return sum(
         MODEL.weight_points[r.event.type]
         * 2 ** (-(at - r.event.occurred_at) / timedelta(days=1) / MODEL.half_life_days)
         for r in contributions
         if r.event.occurred_at <= at
     )
-    return max(0.0, 100 * (1 - exp(-raw / MODEL.saturation_points)))
+
+
+def score(contributions: list[Recorded], at: datetime) -> float:
+    return max(0.0, 100 * (1 - exp(-raw(contributions, at) / MODEL.saturation_points)))
 
 
 def test_a_hard_bounce_is_lifted_by_a_later_sign_only(database: DuckDBPyConnection) -> None:
@@ -89,7 +114,7 @@ def test_a_hard_bounce_is_lifted_by_a_later_sign_only(database: DuckDBPyConnecti
 
 
 @examples(12)
-@given(history=histories(acts, acts, acts, tracking, statements, merges), day=st.integers(0, 60))
+@given(history=histories(acts, acts, clicks, tracking, statements, applications, merges), day=st.integers(0, 60))
 def test_the_score_as_of_any_time_is_that_of_the_model(
     database: DuckDBPyConnection, history: list[Recorded], day: int
 ) -> None:
@@ -100,6 +125,8 @@ def test_the_score_as_of_any_time_is_that_of_the_model(
     for person in {merged.canonical(r.id) for r in history}:
         expected = counted([r for r in history if merged.canonical(r.id) == person], merged)
         explained = queries.engagement_explain(database, person, at)
+        kept = kept_rows(database, person)
+        assert_raw_and_previous(kept, expected)
         assert {row["seq"] for row in explained if row["counted"]} == {
             r.seq for r in expected if r.event.occurred_at <= at
         }
@@ -113,6 +140,23 @@ def test_the_score_as_of_any_time_is_that_of_the_model(
         positive = [r for r in expected if r.event.occurred_at <= at and MODEL.weight_points[r.event.type] > 0]
         assert found["never_engaged"] is (not positive)
         assert found["hard_bounced"] is hard_bounced([r for r in history if merged.canonical(r.id) == person], at)
+
+
+def kept_rows(database: DuckDBPyConnection, person: str) -> list[dict[str, Any]]:
+    query = "select * from engagement_score where canonical_id = ? order by occurred_at, seq"
+    return database.sql(query, params=[person]).to_arrow_table().to_pylist()
+
+
+def assert_raw_and_previous(kept: list[dict[str, Any]], expected: list[Recorded]) -> None:
+    """`raw` is the sum up to and with the row, `previous_act_at` the latest act before it."""
+    acted = None
+    for row in kept:
+        until = [r for r in expected if (r.event.occurred_at, r.seq) <= (row["occurred_at"], row["seq"])]
+        assert row["raw"] == pytest.approx(raw(until, row["occurred_at"]), abs=1e-7)
+        assert row["previous_act_at"] == acted
+        assert row["human"] is (row["made_by"] == "human")
+        if row["human"] and row["type"] != "opened":
+            acted = row["occurred_at"]
 
 
 def hard_bounced(records: list[Recorded], at: datetime) -> bool:
@@ -134,3 +178,49 @@ def test_an_opt_in_on_email_lifts_the_flag_although_other_channels_stay_opted_ou
     fresh(database).apply(table(recorded(history)))
     flags = [queries.engagement_score(database, "a" * 32, EPOCH + timedelta(days=d)) for d in (2, 3)]
     assert [f["flag"] for f in flags if f] == ["opted_out", None]
+
+
+def test_an_act_is_what_a_person_said_or_did(database: DuckDBPyConnection) -> None:
+    """Statements and whatever the person entered are acts without points; what others did is none of theirs."""
+
+    def on(day: int, cls: type[CandidateEvent], actor: str = "system:x", **fields: object) -> CandidateEvent:
+        return cls.model_validate({"occurred_at": EPOCH + timedelta(days=day), "actor": actor} | fields)
+
+    history = [
+        on(0, c.Emailed, "user:x", message="m"),
+        on(1, c.Bounced, kind="soft"),
+        on(2, c.Opened, machine=True),
+        on(3, c.Opened),
+        on(4, c.OptedOut),
+        on(5, c.ProfileCorrected, "candidate:self", actor_kind="candidate", location="Paris"),
+        on(6, c.Tagged, "user:x", tag="go"),
+        on(7, c.Complained),
+        on(8, c.Applied),
+        on(9, c.Rejected, "user:x"),
+    ]
+    fresh(database).apply(table(recorded([("a" * 32, event) for event in history])))
+    found = [(row["type"], row["made_by"], row["points"], row["counted"]) for row in kept_rows(database, "a" * 32)]
+    assert found == [
+        ("bounced", None, -2, True),
+        ("opened", "machine", 1, False),
+        ("opened", "unknown", 1, False),
+        ("opted_out", "human", 0, False),
+        ("profile_corrected", "human", 0, False),
+        ("complained", "human", -20, True),
+        ("applied", "human", 8, True),
+    ]
+
+
+def test_three_links_of_a_message_within_two_seconds_are_a_scanners(database: DuckDBPyConnection) -> None:
+    """Whatever the provider says; two links, or links of two messages, are not."""
+
+    def click(seconds: int, message: str, url: str) -> tuple[str, CandidateEvent]:
+        fields = {"message": message, "url": url, "machine": False, "actor": "system:x"}
+        return "a" * 32, c.Clicked.model_validate(fields | {"occurred_at": EPOCH + timedelta(seconds=seconds)})
+
+    burst = [click(0, "m1", "a"), click(1, "m1", "b"), click(2, "m1", "c")]
+    human = [click(9, "m1", "a"), click(9, "m1", "b"), click(20, "m2", "a"), click(20, "m2", "b"), click(20, "m3", "c")]
+    fresh(database).apply(table(recorded([*burst, *human])))
+    rows = kept_rows(database, "a" * 32)
+    assert [row["made_by"] for row in rows] == ["machine"] * 3 + ["human"] * 5
+    assert {row["reason"] for row in rows[:3]} == {"machine: 3 links of one message within 2 s"}

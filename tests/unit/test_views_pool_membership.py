@@ -19,7 +19,10 @@ from tests.unit.histories import (
     POOLS,
     RECORDED_AT,
     Recorded,
+    acts,
     all_or_nothing,
+    applications,
+    clicks,
     examples,
     fresh,
     histories,
@@ -29,8 +32,20 @@ from tests.unit.histories import (
     statements,
     table,
     tags,
+    timed_rules,
+    tracking,
 )
+from tests.unit.test_views_engagement import counted, human_touches, score
 from tests.unit.test_views_identity import forest
+
+ACTS = (
+    *("opted_out", "opted_in", "consent_given", "consent_withdrawn"),
+    *("replied", "event_attended", "applied", "preferences_updated", "complained"),
+)
+"""What a person says or does, beside clicks."""
+
+SOON = timedelta(seconds=1)
+FOREVER = datetime.max.replace(tzinfo=EPOCH.tzinfo)
 
 
 def plain(text: str) -> str:
@@ -47,6 +62,8 @@ class Person:
     def __init__(self, records: list[Recorded], merged: Forest, at: datetime) -> None:
         self.known = in_order(records, at)
         self.merged, self.at = merged, at
+        self.contributions = counted(records, merged)
+        self.clicks = [r for r in human_touches(records) if r.event.type == "clicked"]
         self.statements = [
             statement(r.id, r.event, r.seq, RECORDED_AT)
             for r in records
@@ -66,8 +83,46 @@ class Person:
         found = [standing(self.statements, ch, "recruiting", self.at, self.merged.joined) for ch in channels]
         return all(held.status == "opted_out" for held in found)
 
+    def stages(self) -> set[str]:
+        """Where the person's applications stand."""
+        found = {}
+        for event in (r.event for r in self.known):
+            if event.type in ("rejected", "hired"):
+                found[event.job] = event.type
+            elif event.type in ("applied", "stage_changed"):
+                found[event.job] = plain(event.stage or event.type)
+        return set(found.values())
+
+    def last_act(self) -> datetime | None:
+        """What the person said or did last; clicks as `counted` judges them."""
+        said = ("opted_out", "opted_in", "consent_given", "consent_withdrawn", "replied", "event_attended", "applied")
+        acted = [
+            r.event.occurred_at for r in self.known if r.event.type in (*said, "preferences_updated", "complained")
+        ]
+        acted += [r.event.occurred_at for r in self.clicks if r.event.occurred_at <= self.at]
+        return max(acted, default=None)
+
+    def older_than(self, days: int) -> bool:
+        since = self.last_act() or min((r.event.occurred_at for r in self.known), default=None)
+        return since is not None and since + timedelta(days=days) <= self.at
+
+    def newer_than(self, days: int) -> bool:
+        since = self.last_act()
+        return since is not None and self.at < since + timedelta(days=days)
+
     def meets(self, predicate: Predicate) -> bool:
         match predicate.model_dump(exclude_none=True):
+            case {"attended": name}:
+                attended = [r.event.event for r in self.known if r.event.type == "event_attended"]
+                return plain(name) in map(plain, attended)
+            case {"stage": name}:
+                return plain(name) in self.stages()
+            case {"last_interaction": {"older_than_days": days}}:
+                return self.older_than(days)
+            case {"last_interaction": {"newer_than_days": days}}:
+                return self.newer_than(days)
+            case {"score_at_least": least}:
+                return score(self.contributions, self.at) >= least
             case {"tag": tag}:
                 words = [r.event for r in self.known if r.event.type in ("tagged", "untagged")]
                 last = [e.type for e in words if plain(e.tag) == plain(tag)]
@@ -137,7 +192,12 @@ def test_who_opted_out_of_all_leaves_even_when_pinned(database: DuckDBPyConnecti
         "from pool_membership order by joined_at, canonical_id",
         [EPOCH, EPOCH],
     ).fetchall()
-    assert rows == [(a, 1, 3, 2, 5), (b, 2, 3, 4, 6), (a, 4, 5, 7, 8), (a, 6, 7, 9, 10)]
+    assert [(id_.hex, *rest) for id_, *rest in rows] == [
+        (a, 1, 3, 2, 5),
+        (b, 2, 3, 4, 6),
+        (a, 4, 5, 7, 8),
+        (a, 6, 7, 9, 10),
+    ]
 
 
 def test_who_opted_in_again_on_one_channel_is_back_in_the_pool(database: DuckDBPyConnection) -> None:
@@ -175,5 +235,58 @@ def test_the_members_as_of_any_time_are_those_of_the_model(
             "select canonical_id, joined_at, left_at from pool_membership where pool_id = ?", [pool]
         ).fetchall()
         for at in {r.event.occurred_at for r in history}:
-            then = [c for c, joined, left in spans if joined <= at and (left is None or at < left)]
+            then = [c.hex for c, joined, left in spans if joined <= at and (left is None or at < left)]
             assert sorted(then) == sorted(members(pool, history, merged, at)), at
+
+
+@examples(18)
+@given(
+    history=histories(acts, acts, clicks, tracking, applications, statements, merges, pools=True, rule=timed_rules),
+    asked=st.lists(st.integers(0, 90 * 24), min_size=12, max_size=12),
+)
+def test_conditions_on_time_hold_exactly_as_long_as_the_model_says(
+    database: DuckDBPyConnection, history: list[Recorded], asked: list[int]
+) -> None:
+    """Attended, stage, last interaction and score: at the events, an instant before, and days after all of them."""
+    fresh(database).apply(table(history))
+    merged = forest([r for r in history if r.id not in POOLS])
+    spans = database.execute("select pool_id, canonical_id, joined_at, left_at from pool_membership").fetchall()
+    moments = {r.event.occurred_at for r in history}
+    edges = {edge for _, _, *span in spans for edge in span if edge is not None}
+    late = {EPOCH + timedelta(hours=hours, minutes=1) for hours in asked}
+    instant = timedelta(microseconds=1)
+    for at in moments | late | {m - instant for m in moments} | {e + d for e in edges for d in (SOON, -SOON)}:
+        for pool in POOLS:
+            then = [c.hex for p, c, joined, left in spans if p.hex == pool and joined <= at < (left or FOREVER)]
+            assert sorted(then) == sorted(members(pool, history, merged, at)), at
+
+
+def test_who_last_did_something_long_ago_joins_without_an_event(database: DuckDBPyConnection) -> None:
+    """And leaves with the next act; one who never did anything counts from when they became known."""
+
+    def at(day: int, cls: type[Event], **fields: object) -> Event:
+        return cls.model_validate({"occurred_at": EPOCH + timedelta(days=day), "actor": "u"} | fields)
+
+    a, b, (pool, _) = "a" * 32, "b" * 32, POOLS
+    history = [
+        (pool, at(0, p.Created, name="Quiet", rule={"all": [{"last_interaction": {"older_than_days": 90}}]})),
+        (a, at(10, c.Sourced)),
+        (a, at(40, c.Replied)),
+        (a, at(200, c.Replied)),
+        (b, at(10, c.Sourced)),
+    ]
+    fresh(database).apply(table(recorded(history)))
+    query = (
+        "select date_diff('day', ?, joined_at), date_diff('day', ?, left_at), joined_seq, left_seq from pool_membership"
+    )
+    rows = database.execute(query, [EPOCH, EPOCH]).fetchall()
+    assert sorted(rows, key=repr) == [(100, None, None, None), (130, 200, None, 4), (290, None, None, None)]
+
+
+def test_a_score_so_small_that_it_is_none_stops_nothing(database: DuckDBPyConnection) -> None:
+    """However small the wanted score, there is a day on which it is no longer reached."""
+    (pool, _), replied = POOLS, c.Replied.model_validate({"occurred_at": EPOCH, "actor": "u"})
+    rule = {"all": [{"score_at_least": 1e-300}]}
+    created = p.Created.model_validate({"occurred_at": EPOCH, "actor": "u", "name": "All", "rule": rule})
+    fresh(database).apply(table(recorded([(pool, created), ("a" * 32, replied)])))
+    assert [row["canonical_id"] for row in queries.members(database, pool, EPOCH)] == ["a" * 32]

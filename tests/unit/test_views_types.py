@@ -13,7 +13,14 @@ from projections import rebuild
 from tests.unit.histories import EPOCH, contents, fresh, recorded, table
 
 A, B, POOL = "a" * 32, "b" * 32, "1" * 32
-RULE = {"any": [{"tag": "go"}, {"location": "paris"}, {"source": "ats"}, {"contactable": {"channel": "email"}}]}
+RULE = {
+    "any": [
+        *({"tag": "go"}, {"location": "paris"}, {"source": "ats"}, {"contactable": {"channel": "email"}}),
+        *({"attended": "open day"}, {"stage": "applied"}, {"stage": "interview"}, {"stage": "hired"}),
+        *({"last_interaction": {"newer_than_days": 3}}, {"score_at_least": 50}),
+    ],
+    "none": [{"stage": "rejected"}],
+}
 OTHER_RULE = Rule.model_validate({"all": [{"seniority": "senior"}]})
 
 
@@ -52,6 +59,11 @@ ALONE: dict[str, list[tuple[str, Event]]] = {
     "opted_out": [(A, on(9, c.OptedOut))],
     "opted_in": [(A, on(9, c.OptedIn, channel="phone"))],
     "basis_recorded": [(A, on(9, c.BasisRecorded, basis="legitimate_interest"))],
+    "preferences_updated": [(A, on(9, c.PreferencesUpdated, preferences="remote"))],
+    "applied": [(A, on(9, c.Applied, job="j1"))],
+    "stage_changed": [(A, on(9, c.StageChanged, job="j1", stage="interview"))],
+    "rejected": [(A, on(9, c.Rejected, job="j1"))],
+    "hired": [(A, on(9, c.Hired, job="j1"))],
     "notice_given": [(A, on(9, c.NoticeGiven, article="14"))],
     "merged": [(A, on(9, c.Merged, into="c" * 32))],
     "unmerged": [(B, on(9, c.Unmerged, into=A))],

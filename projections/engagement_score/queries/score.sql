@@ -1,17 +1,39 @@
--- Scores as of a time, of one person or of all who ever did something.
+-- Scores as of a time, of one person or of all there are.
 with
-counted as (
+-- Found among narrow rows; what else is shown is looked up for these alone. Scores rise with raw.
+best as materialized (
+    select canonical_id, coalesce(raw, 0) as raw
+    from (
+        select distinct canonical_id
+        from identity
+        where $canonical_id::uuid is null or canonical_id = $canonical_id::uuid
+    ) person
+    left join (
+        select
+            canonical_id,
+            sum(points * pow(2, -(epoch_us($as_of::timestamptz) - epoch_us(occurred_at)) / 864e8 / model.half_life_days))
+                as raw
+        from engagement_score
+        cross join ops.engagement_model model
+        where counted
+            and occurred_at <= $as_of::timestamptz
+            and ($canonical_id::uuid is null or canonical_id = $canonical_id::uuid)
+        group by canonical_id
+    ) counted using (canonical_id)
+    order by raw desc, canonical_id
+    limit $limit
+),
+acted as (
     select
         canonical_id,
-        sum(points * pow(2, -(epoch($as_of) - epoch(occurred_at)) / 86400 / model.half_life_days))
-            filter (counted) as raw,
         max(occurred_at) filter (counted and points > 0) as last_engaged_at,
         count(*) filter (counted) as contributions,
         max(seq) as ceiling_seq,
-        coalesce(bool_or(hard_bounce and (cleared_at is null or cleared_at > $as_of)), false) as hard_bounced
+        bool_or(hard_bounce and (cleared_at is null or cleared_at > $as_of)) as hard_bounced
     from engagement_score
-    cross join ops.engagement_model model
-    where occurred_at <= $as_of and ($canonical_id::varchar is null or canonical_id = $canonical_id)
+    where occurred_at <= $as_of
+        and canonical_id in (select canonical_id from best)
+        and ($canonical_id::uuid is null or canonical_id = $canonical_id::uuid)
     group by canonical_id
 ),
 -- The row for email decides where there is one, else the row for any channel.
@@ -21,18 +43,18 @@ opted_out as (
     where purpose = 'recruiting'
         and channel in ('email', '*')
         and valid_from <= $as_of and (valid_to is null or $as_of < valid_to)
-        and ($canonical_id::varchar is null or canonical_id = $canonical_id)
+        and canonical_id in (select canonical_id from best)
     group by canonical_id
     having coalesce(
         bool_or(status = 'opted_out') filter (channel = 'email'),
         bool_or(status = 'opted_out') filter (channel = '*'))
 )
 select
-    person.canonical_id,
+    best.canonical_id,
     profile.first_name,
     profile.last_name,
-    greatest(0, 100 * (1 - exp(-coalesce(raw, 0) / model.saturation_points))) as score,
-    coalesce(raw, 0) as raw,
+    greatest(0, 100 * (1 - exp(-best.raw / model.saturation_points))) as score,
+    best.raw,
     last_engaged_at is null as never_engaged,
     last_engaged_at,
     coalesce(contributions, 0) as contributions,
@@ -42,13 +64,9 @@ select
     model.version as model,
     ceiling_seq,
     $as_of as as_of
-from (
-    select distinct canonical_id from identity
-    where $canonical_id::varchar is null or canonical_id = $canonical_id
-) person
+from best
 cross join ops.engagement_model model
-left join counted using (canonical_id)
+left join acted using (canonical_id)
 left join opted_out using (canonical_id)
 left join pii.profile profile using (canonical_id)
-order by score desc, raw desc, person.canonical_id
-limit $limit
+order by best.raw desc, best.canonical_id

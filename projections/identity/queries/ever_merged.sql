@@ -6,7 +6,7 @@ merges as (
     select target_id, id from events where kind = 'candidate' and type = 'merged'
 ),
 reached(id) as (
-    select $candidate_id::varchar
+    select $candidate_id::uuid
     union
     select merges.other from reached join merges on merges.one = reached.id
 )

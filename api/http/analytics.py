@@ -1,0 +1,160 @@
+"""Analytics: SQL over the views, what there is to ask, and copies to take away."""
+
+import queue
+import threading
+from collections.abc import Iterator
+from datetime import date
+from typing import IO, Annotated, Any
+
+import orjson
+from fastapi import APIRouter, Depends, Header, Query, Response
+from fastapi.responses import JSONResponse, StreamingResponse
+from pydantic import BaseModel, ConfigDict, Field
+
+from api import sql
+from api.http.parameters import Cursor, NodeUpToDate
+from api.http.problems import problem
+from api.http.roles import RIGHTS, Role, role_of
+from api.node import Node
+from api.sql import catalogue
+from api.sql.formats import Format, accepted
+from domain.event import UtcDatetime
+from projections.publishing import PublishingFailed, Snapshot, parquet
+
+CHUNK_BYTES = 1_000_000
+ROWS = ("done", "total")
+
+router = APIRouter(tags=["analytics"], dependencies=[Depends(role_of)])
+
+Caller = Annotated[Role, Depends(role_of)]
+
+
+class SelectRequest(BaseModel):
+    """One SELECT."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    query: str
+    as_of: UtcDatetime | None = Field(None, description="what the views that depend on a time take as now")
+
+
+@router.post(
+    "/v1/sql",
+    summary="One SELECT over the views",
+    response_class=Response,
+    responses={200: {"content": {format_.value: {} for format_ in Format}}},
+)
+def run(
+    request: SelectRequest, node: NodeUpToDate, cursor: Cursor, role: Caller, accept: Annotated[str, Header()] = "*/*"
+) -> StreamingResponse:
+    """Rows as a JSON array, CSV, an Arrow stream or Parquet, by `Accept`. `Rapport-Seq` says what they rest on."""
+    format_ = accepted(accept)
+    answer = sql.answer(cursor, request.query, RIGHTS[role], format_, request.as_of, node.settings.data)
+    headers = {"Content-Length": str(answer.size_bytes), "Rapport-Seq": str(answer.seq), "Vary": "Accept"}
+    return StreamingResponse(chunks(answer.file), media_type=format_.value, headers=headers)
+
+
+@router.get("/v1/sql/catalogue", summary="Tables, views and macros to ask")
+def describe(
+    cursor: Cursor, role: Caller, name: Annotated[str | None, Query(description="one of them; all if absent")] = None
+) -> Any:
+    """Each with its columns, types and comments, as far as the caller's role may read it."""
+    found = catalogue.describe(cursor, RIGHTS[role], name)
+    if name is not None and not found:
+        return problem(404, "unknown-view", f"there is no table or view {name!r} to ask; without a name all are listed")
+    return found
+
+
+@router.post("/v1/snapshots", summary="Publish a snapshot of now")
+def publish(node: NodeUpToDate) -> StreamingResponse:
+    """NDJSON: `{"progress": {"done": …, "total": …}}` in rows, at last `{"snapshot": …}` or `{"error": …}`."""
+    return StreamingResponse(_publishing(node), media_type="application/x-ndjson")
+
+
+def _publishing(node: Node) -> Iterator[bytes]:
+    said: queue.SimpleQueue[dict[str, Any]] = queue.SimpleQueue()
+
+    def run() -> None:
+        try:
+            published = node.publisher.publish(lambda *rows: said.put({"progress": dict(zip(ROWS, rows, strict=True))}))
+            said.put({"snapshot": as_document(published)})
+        except PublishingFailed as error:
+            said.put({"error": str(error)})
+
+    threading.Thread(target=run, name="rapport-snapshot").start()
+    while True:
+        line = said.get()
+        yield orjson.dumps(line) + b"\n"
+        if "progress" not in line:
+            return
+
+
+@router.get("/v1/snapshot.duckdb", summary="The newest snapshot as a DuckDB file", response_class=Response)
+def snapshot(
+    node: NodeUpToDate,
+    fresh: Annotated[bool, Query(description="publish one first, if anything has happened since the last")] = False,
+    if_none_match: Annotated[str | None, Header()] = None,
+) -> Response:
+    """Everything but personal data, to open read-only with DuckDB 1.5 or later. Published now if there is none."""
+    newest, file = node.publisher.open(fresh=fresh)
+    tag = f'"{newest.seq}-{newest.published_at.timestamp():.6f}"'
+    headers = {"ETag": tag, "Rapport-Seq": str(newest.seq)}
+    if if_none_match is not None and tag in (part.strip() for part in if_none_match.split(",")):
+        file.close()
+        return Response(status_code=304, headers=headers)
+    named = {"Content-Disposition": 'attachment; filename="rapport.duckdb"', "Content-Length": str(newest.size_bytes)}
+    return StreamingResponse(chunks(file), media_type="application/vnd.duckdb", headers=headers | named)
+
+
+@router.get("/v1/export/parts", summary="The mirror by day and shard, for an export")
+def parts(
+    node: NodeUpToDate, shards: Annotated[int, Query(description="how many; a power of two up to 256")] = 1
+) -> JSONResponse:
+    """How many events each part holds, and its last; `until` is what they all go up to."""
+    try:
+        with node.projector.cursor() as cursor:
+            found = parquet.listing(cursor, shards)
+    except ValueError as error:
+        return problem(422, "invalid-request", f"shards: {error}")
+    listed = [{"day": p.day, "shard": p.shard, "events": p.events, "last_seq": p.last_seq} for p in found.parts]
+    document = {"until": found.until, "columns": found.columns, "parts": listed}
+    return JSONResponse(orjson.loads(orjson.dumps(document)))
+
+
+@router.get("/v1/export/events.parquet", summary="One part of the mirror as Parquet", response_class=Response)
+def part(
+    node: NodeUpToDate,
+    day: Annotated[date, Query(description="of recording, in UTC")],
+    until: Annotated[int, Query(ge=0, description="the last ledger position that counts")],
+    shard: Annotated[str, Query(pattern="^[0-9a-f]{2}$", description="where it begins, in hex")] = "00",
+    shards: Annotated[int, Query(description="how many there are")] = 1,
+) -> Response:
+    """Its events in order, without personal data and without the stored bytes."""
+    try:
+        parquet.check(shard, shards)
+    except ValueError as error:
+        return problem(422, "invalid-request", f"shard: {error}")
+    return StreamingResponse(_part(node, day, shard, shards, until), media_type=Format.PARQUET.value)
+
+
+def _part(node: Node, day: date, shard: str, shards: int, until: int) -> Iterator[bytes]:
+    with node.projector.cursor() as cursor:
+        yield from parquet.part(cursor, day, shard, shards, until)
+
+
+def as_document(snapshot: Snapshot) -> dict[str, Any]:
+    """A snapshot as JSON has it."""
+    return {
+        "path": str(snapshot.path.absolute()),
+        "seq": snapshot.seq,
+        "published_at": snapshot.published_at.isoformat(),
+        "size_bytes": snapshot.size_bytes,
+        "materialised": list(snapshot.materialised),
+    }
+
+
+def chunks(file: IO[bytes]) -> Iterator[bytes]:
+    """The file from where it stands to its end; closed afterwards, whatever happens."""
+    with file:
+        while chunk := file.read(CHUNK_BYTES):
+            yield chunk

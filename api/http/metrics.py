@@ -1,0 +1,90 @@
+"""`/metrics`: the node in the text format of Prometheus. Counts and times only, nothing about anybody."""
+
+from collections.abc import Iterator
+
+import duckdb
+from eventsourcing.persistence import OperationalError
+from fastapi import APIRouter, Request
+from fastapi.responses import Response
+from prometheus_client import CollectorRegistry, PlatformCollector, ProcessCollector, generate_latest
+from prometheus_client.exposition import CONTENT_TYPE_LATEST
+from prometheus_client.metrics_core import GaugeMetricFamily as Gauge
+from prometheus_client.metrics_core import Metric
+from prometheus_client.registry import Collector
+
+from api import status
+from api.node import Node
+
+router = APIRouter(tags=["operations"])
+
+
+@router.get("/metrics", summary="The node's figures for Prometheus")
+def metrics(request: Request) -> Response:
+    """Also while the ledger or the views are away: what cannot be told then is left out."""
+    return Response(generate_latest(request.app.state.metrics), media_type=CONTENT_TYPE_LATEST)
+
+
+def registry_of(node: Node) -> CollectorRegistry:
+    """A registry of the node's own, so that two nodes in one process do not mix."""
+    registry = CollectorRegistry()
+    registry.register(NodeCollector(node))
+    ProcessCollector(registry=registry)
+    PlatformCollector(registry=registry)
+    return registry
+
+
+class NodeCollector(Collector):
+    """Looks at the node when it is asked."""
+
+    def __init__(self, node: Node) -> None:
+        self._node = node
+
+    def describe(self) -> Iterator[Metric]:
+        """Nothing: registering must not look at the node."""
+        yield from ()
+
+    def collect(self) -> Iterator[Metric]:
+        """Every figure there is now."""
+        node, at = self._node, self._node.building.at
+        yield Gauge("rapport_node_ready", "1 when the node can do its work.", not node.unready())
+        yield Gauge(
+            "rapport_views_seq", "Ledger position up to which everything is in the views.", node.projector.checkpoint
+        )
+        yield Gauge(
+            "rapport_mirror_seq", "Ledger position up to which the mirror holds everything.", node.projector.mirrored
+        )
+        yield Gauge("rapport_views_refused", "View definitions that were refused.", len(node.projector.refused))
+        yield Gauge("rapport_views_building", "1 while views are being built anew.", at is not None)
+        yield Gauge("rapport_views_build_done", "How much of that is done, 0 to 1.", 0.0 if at is None else at[1])
+        yield from node.batches.collect()
+        yield from self._of_ledger()
+        yield from self._in_file()
+
+    def _of_ledger(self) -> Iterator[Metric]:
+        try:
+            behind = status.lag(self._node, self._node.ledger.last_seq())
+        except OperationalError:
+            return
+        yield Gauge("rapport_ledger_last_seq", "The ledger's last position.", behind.last_seq)
+        yield Gauge("rapport_views_lag_events", "Events of the ledger that are not in the views.", behind.lag_events)
+        yield Gauge("rapport_views_lag_seconds", "Age of the oldest event that is not in the views.", behind.lag_s)
+
+    def _in_file(self) -> Iterator[Metric]:
+        try:
+            with self._node.projector.cursor() as cursor:
+                letters = status.letters(cursor)
+                rows = status.rows(self._node, cursor)
+                builds = status.builds(cursor)
+        except duckdb.Error:
+            return
+        yield Gauge("rapport_dead_letters", "Events that cannot be used.", letters.dead)
+        yield Gauge("rapport_waiting_events", "Events that wait behind dead letters of their record.", letters.waiting)
+        counted = Gauge("rapport_view_rows", "Rows of the mirror and of each stored view.", labels=["view"])
+        for name, count in rows.items():
+            counted.add_metric([name], count)
+        yield counted
+        took = Gauge("rapport_view_build_seconds", "How long the last build of a view took.", labels=["view"])
+        for view in builds:
+            if view["build_s"]:
+                took.add_metric([view["name"]], view["build_s"])
+        yield took

@@ -1,0 +1,24 @@
+"""Why views stand still, in one sentence with the way out."""
+
+from pathlib import Path
+
+NO_SPACE = ("no space left on device", "disk quota exceeded")
+SHUT = "database has been invalidated"
+
+
+def is_full(error: BaseException) -> bool:
+    """Whether it is a disk without room that `error` is about."""
+    said = str(error).lower()
+    return any(sign in said for sign in NO_SPACE)
+
+
+def sentence_of(error: BaseException, database: Path) -> str:
+    """What stopped the writing of `database`; a full disk is named, with what to do about it."""
+    if is_full(error):
+        return (
+            f"the disk that holds {database.absolute()} is full; make room on it, or stop the node and move its data "
+            "folder to a larger one: the views go on by themselves then, and nothing is lost"
+        )
+    if SHUT in str(error):
+        return f"DuckDB has shut {database.absolute()}, which is being opened again; restart the node if that lasts"
+    return str(error).strip().partition("\n")[0] or type(error).__name__

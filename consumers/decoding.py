@@ -1,0 +1,101 @@
+"""Ledger messages as the rows that the projector takes: parsed, opened with their keys, read as the newest version."""
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any
+
+import orjson
+import pyarrow as pa
+
+from domain.upcasters import UnknownEventError
+from infra import codec
+from infra.crypto.keyring import Keyring
+from infra.crypto.sealing import SealBrokenError
+from infra.jetstream import RawMessage
+from infra.jetstream.message import is_version
+from projections.mirror import BATCH_SCHEMA
+
+_TIME = BATCH_SCHEMA.field("occurred_at").type
+
+Content = tuple[int, str, int, str | None, str, str | None, str | None]
+"""version, type, v, occurred_at (ISO 8601), public, personal, problem; as in `BATCH_SCHEMA`."""
+
+
+def table_of(messages: Sequence[RawMessage], keyring: Keyring) -> pa.Table:
+    """The messages as the projector takes them: fields as the newest version of each type has them, `v` and `body` as
+    stored. What cannot be used carries its `problem` and stays in.
+    """
+    places: dict[str, list[int]] = {}
+    for number, message in enumerate(messages):
+        places.setdefault(message.subject, []).append(number)
+    names = {subject: _name(subject) for subject in places}
+    keys = keyring.existing(names.values())
+    contents: list[Content] = [_BROKEN] * len(messages)
+    for subject, numbers in places.items():  # one aggregate after the other: its cipher is set up once
+        name = names[subject]
+        key = keys.get(name)
+        for number in numbers:
+            contents[number] = _content(name, messages[number].body, key)
+    kinds_and_ids = {subject: codec.split_id(name) for subject, name in names.items()}
+    aggregates = [kinds_and_ids[message.subject] for message in messages]
+    versions, types, vs, occurred, public, personal, problems = zip(*contents, strict=True) if contents else [()] * 7
+    columns: dict[str, Any] = {
+        "seq": [message.seq for message in messages],
+        "recorded_at": pa.array([message.time_ns // 1000 for message in messages], pa.int64()).cast(_TIME),
+        "kind": [kind for kind, _ in aggregates],
+        "id": [id_ for _, id_ in aggregates],
+        "version": versions,
+        "type": types,
+        "v": vs,
+        "occurred_at": _moments(occurred),
+        "public": public,
+        "personal": personal,
+        "body": [message.body for message in messages],
+        "problem": problems,
+    }
+    return pa.table(columns, schema=BATCH_SCHEMA)
+
+
+def _name(subject: str) -> str:
+    """The aggregate under whose subject a message stands, whatever the message says."""
+    kind, _, id_ = ["", "", *subject.split(".")][-3:]
+    return codec.aggregate_id(kind, id_)
+
+
+def _document(body: bytes) -> dict[str, Any]:
+    try:
+        document = orjson.loads(body)
+    except orjson.JSONDecodeError:
+        return {}
+    return document if isinstance(document, dict) else {}
+
+
+_BROKEN: Content = (0, "", 0, None, "{}", None, None)
+
+
+def _content(name: str, body: bytes, key: bytes | None) -> Content:
+    document = _document(body)
+    version, type_ = document.get("version", 0), document.get("type", "")
+    if not is_version(version) or not isinstance(type_, str):
+        version, type_, document = 0, "", {}
+    v = 0
+    try:
+        if document.get("id") != name:
+            raise UnknownEventError("it is not an event of the aggregate under whose subject it stands")
+        opened = codec.open_newest(name, version, type_, document.get("state", {}), key)
+        v = opened.v
+        occurred_at = opened.clear.pop("occurred_at")
+        datetime.fromisoformat(occurred_at)
+        public = orjson.dumps(opened.clear).decode()
+        personal = orjson.dumps(opened.personal).decode() if opened.personal is not None else None
+    except (UnknownEventError, SealBrokenError, KeyError, TypeError, ValueError) as error:
+        return version, type_, v, None, "{}", None, f"{type(error).__name__}: {error}"
+    return version, type_, v, occurred_at, public, personal, None
+
+
+def _moments(texts: Sequence[str | None]) -> pa.Array:
+    """Times that `datetime.fromisoformat` takes; one without a zone is in UTC."""
+    try:
+        return pa.array(texts, pa.string()).cast(_TIME)
+    except pa.ArrowInvalid:  # Arrow reads fewer forms of ISO 8601, among them the one that Rapport writes
+        return pa.array([None if text is None else datetime.fromisoformat(text) for text in texts], _TIME)

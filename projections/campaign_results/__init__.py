@@ -1,0 +1,1 @@
+"""What came of the messages of each campaign, channel, source and month."""

@@ -1,0 +1,1 @@
+"""Questions to DuckDB's own catalogue: which tables and SQL views there are."""

@@ -1,0 +1,1 @@
+"""How often we write to each person, and how long ago they last acted."""

@@ -1,0 +1,1 @@
+"""What is missing, old or wrong in what is known of each person."""

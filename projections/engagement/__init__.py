@@ -1,0 +1,1 @@
+"""The engagement score of everybody, by the model in force."""

@@ -1,0 +1,1 @@
+"""When the people of each pool were last written to."""

@@ -1,0 +1,1 @@
+from neglected_pools where neglected order by days desc

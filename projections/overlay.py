@@ -1,0 +1,58 @@
+"""A connection on which the names of the mirror and the views stand for other tables than usual."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from itertools import count
+
+from duckdb import DuckDBPyConnection
+
+from projections import sql
+
+_numbers = count(1)
+
+
+@dataclass(frozen=True)
+class Overlay:
+    """An in-memory database laid over the file's: `identity`, `pii.facts` and so on are looked up in it."""
+
+    connection: DuckDBPyConnection
+    name: str
+    database: str
+
+    def below(self, table: str) -> str:
+        """The table of the file, by a name that nothing lies over; `table` is quoted with its schema."""
+        return f"{sql.quoted(self.database)}.{table}"
+
+    def above(self, table: str) -> str:
+        """A table of the overlay itself."""
+        return f"{sql.quoted(self.name)}.{table}"
+
+    def point(self, table: str, select: str) -> None:
+        """From now on `table` shows what `select` does."""
+        self.connection.execute(f"create or replace view {self.above(table)} as {select}")
+
+
+@contextmanager
+def overlay(connection: DuckDBPyConnection) -> Iterator[Overlay]:
+    """Until the block ends, names are looked up in an overlay, which shows the file's tables until told otherwise.
+
+    SQL views of the file are not in it, beside `events` and `ops.broken`.
+    """
+    database: str = sql.value(connection, "select current_database()")
+    over = Overlay(connection, f"overlay_{next(_numbers)}", database)
+    tables = connection.execute(
+        sql.load("projections.catalogue", "overlay_tables.sql"), {"database": database}
+    ).fetchall()
+    connection.execute(f"attach ':memory:' as {over.name}")
+    try:
+        for schema in ("pii", "ops"):
+            connection.execute(f"create schema {over.name}.{schema}")
+        for schema, table in tables:
+            name = f"{sql.quoted(schema)}.{sql.quoted(table)}"
+            over.point(name, f"from {over.below(name)}")
+        connection.execute(f"use {over.name}")
+        yield over
+    finally:
+        connection.execute(f"use {sql.quoted(database)}")
+        connection.execute(f"detach {over.name}")

@@ -1,0 +1,1 @@
+"""How each pool grew and shrank, day by day."""

@@ -1,0 +1,39 @@
+"""Files that are there whole or not at all."""
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+
+@contextmanager
+def replacing(target: Path) -> Iterator[Path]:
+    """A path beside `target` to write to. It takes the place of `target`, durably, when the block ends without error.
+
+    What an attempt that was killed left there is removed first, what this one leaves when it fails, afterwards. One
+    process at a time.
+    """
+    beside = target.with_name(f".{target.name}.new")
+    _remove(beside)
+    try:
+        yield beside
+        _sync(beside)
+        beside.replace(target)
+    except BaseException:
+        _remove(beside)
+        raise
+    _sync(target.parent)
+
+
+def _remove(path: Path) -> None:
+    for leftover in (path, path.with_name(path.name + ".wal")):
+        with suppress(FileNotFoundError):
+            leftover.unlink()
+
+
+def _sync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,1 @@
+"""Who came back after half a year of silence."""

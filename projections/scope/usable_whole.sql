@@ -1,1 +1,0 @@
-create or replace temp view scope_usable as from scope_joined;

@@ -1,0 +1,1 @@
+create or replace temp view scope_usable as from scope_joined

@@ -1,0 +1,1 @@
+"""How far the people of each source and month came."""

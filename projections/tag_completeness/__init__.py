@@ -1,0 +1,1 @@
+"""How complete the people are whom somebody looked at lately."""

@@ -1,0 +1,1 @@
+"""How long the people of each source and month took to reply."""

@@ -1,0 +1,1 @@
+from time_to_reply where replied >= 10 order by median_days

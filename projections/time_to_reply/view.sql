@@ -1,0 +1,14 @@
+select
+    source,
+    date_trunc('month', make_timestamp(epoch_us(sourced_at)))::date as month,
+    count(*) as people,
+    count(days) as replied,
+    quantile_cont(days, 0.5) as median_days,
+    quantile_cont(days, 0.9) as p90_days
+from (
+    select source, sourced_at,
+        if(first_reply_at >= sourced_at, (epoch_us(first_reply_at) - epoch_us(sourced_at)) / 86400e6, null) as days
+    from journey
+    where sourced_at is not null
+)
+group by source, month

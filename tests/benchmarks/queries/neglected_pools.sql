@@ -1,0 +1,2 @@
+-- Every pool there is.
+select * from neglected_pools order by all

@@ -1,0 +1,2 @@
+-- Every pool and day there is.
+select * from pool_growth order by all

@@ -1,0 +1,2 @@
+-- Every source there is.
+select * from source_results order by all

@@ -1,0 +1,2 @@
+-- Every row there is.
+select * from tag_completeness order by all
