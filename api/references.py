@@ -7,13 +7,14 @@ from pydantic import ValidationError
 from domain.errors import InvalidInteraction
 from domain.interaction import Reference
 
-_HEX_ID = re.compile(r"[0-9a-f]{32}")
+_HEX_ID = re.compile(r"[0-9a-f]{32}|[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 _LINK = re.compile(r"https?://|[^/:\s]+\.[^/:\s]+/")
 _PREFIXED = re.compile(r"(id|email|phone|profile|ref)[:=](.+)", re.DOTALL)
 
 
 def reference_of(text: str) -> Reference:
-    """The reference in `text`: a 32-digit id, an email, a phone number with +, a profile link, or `system:key`.
+    """The reference in `text`: an id of 32 digits, with dashes, as SQL writes it, or without; an email, a phone number
+    with +, a profile link, or `system:key`.
 
     A prefix `email:`, `phone:`, `profile:` or `ref:` settles it. Raises InvalidInteraction.
     """
@@ -32,7 +33,7 @@ def _kind(text: str) -> tuple[str, str]:
     if prefixed := _PREFIXED.fullmatch(text):
         return prefixed[1], prefixed[2]
     if _HEX_ID.fullmatch(text):
-        return "id", text
+        return "id", text.replace("-", "")
     if "@" in text:
         return "email", text
     if text.startswith("+"):

@@ -28,6 +28,7 @@ class _State:
     stack: ExitStack
     views: list[View] = field(default_factory=list)
     readers: int = 0
+    outdated: bool = False
 
 
 class Known:
@@ -53,8 +54,13 @@ class Known:
     def of_all(self, known_at: KnownAt, names: Sequence[str]) -> Iterator[DuckDBPyConnection]:
         """A cursor on which the views in `names` hold what they held then.
 
-        The first question about a state of knowledge takes as long as a rebuild, the next ones do not.
+        The first question about a state of knowledge takes as long as a rebuild, the next ones do not. A time that is
+        not over yet is about everything there is, and the views in use answer it.
         """
+        if not self._is_over(known_at):
+            with closing(self._cursor()) as reader:
+                yield reader
+            return
         with self._lock:
             state = self._kept.pop(known_at, None) or self._look_back(known_at)
             self._kept[known_at] = state
@@ -72,13 +78,24 @@ class Known:
         finally:
             with self._lock:
                 state.readers -= 1
+                if state.outdated and not state.readers:
+                    state.stack.close()
 
     def close(self) -> None:
-        """Forget everything."""
+        """Forget everything: events of the past were put in again, or the file is given up."""
         with self._lock:
             for state in self._kept.values():
-                state.stack.close()
+                state.outdated = True
+                if not state.readers:
+                    state.stack.close()
             self._kept.clear()
+
+    def _is_over(self, known_at: KnownAt) -> bool:
+        """Whether no event to come can belong to this state of knowledge."""
+        with closing(self._cursor()) as connection:
+            rows = connection.execute(sql.load("projections.mirror", "queries/latest.sql")).fetchall()
+        seq, recorded_at = rows[0] if rows else (0, None)
+        return known_at <= seq if isinstance(known_at, int) else recorded_at is not None and known_at < recorded_at
 
     def _look_back(self, known_at: KnownAt) -> _State:
         stack = ExitStack()

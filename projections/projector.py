@@ -168,6 +168,7 @@ class Projector:
             self._mirror("forget", "insert", "letters")
             scope.run(self.connection, "again")
             self._refresh()
+        self.known.close()
 
     def wait_for(self, seq: int, timeout_s: float) -> bool:
         """Whether the checkpoint reached `seq` within the time."""

@@ -63,14 +63,14 @@ outcome as (
     group by seq
 ),
 origin as (
-    select canonical_id, arg_min_null(source, moment) as source
+    select canonical_id, arg_min_null(source, moment) as source, min(moment) as moment
     from happening
     where type = 'sourced'
     group by canonical_id
 )
 select
     s.seq, s.canonical_id, s.candidate_id, s.occurred_at as sent_at, s.campaign, s.channel, s.template, s.purpose,
-    origin.source, coalesce(o.tracked, false) as tracked,
+    if(origin.moment <= s.moment, origin.source, null) as source, coalesce(o.tracked, false) as tracked,
     o.delivered_at, o.bounced_at, o.bounce_kind, o.human_opened_at, o.clicked_at, o.replied_at, o.complained_at,
     o.opted_out_at
 from sending s

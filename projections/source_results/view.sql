@@ -2,14 +2,14 @@ select
     source,
     date_trunc('month', make_timestamp(epoch_us(sourced_at)))::date as month,
     count(*) as sourced,
-    count(first_contact_at) as contacted,
-    count(first_reply_at) as replied,
-    count(first_applied_at) as applied,
-    count(hired_at) as hired,
+    count(*) filter (first_contact_at <= as_of()) as contacted,
+    count(*) filter (first_reply_at <= as_of()) as replied,
+    count(*) filter (first_applied_at <= as_of()) as applied,
+    count(*) filter (hired_at <= as_of()) as hired,
     contacted / sourced as contact_rate,
     replied / sourced as reply_rate,
     applied / sourced as application_rate,
     hired / sourced as hire_rate
 from journey
-where sourced_at is not null
+where sourced_at <= as_of()
 group by source, month

@@ -1,7 +1,7 @@
 with
 sample as (
     select
-        if(sourced_at <= as_of(), source, null) as source,
+        case when sourced_at <= as_of() then source end as source,
         list_filter(profile_at, lambda at_: at_ <= as_of())[-1] as changed_at,
         coalesce(role_family_since <= as_of(), false) as has_role_family,
         coalesce(skills_since <= as_of(), false) as has_skills,

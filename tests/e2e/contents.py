@@ -7,6 +7,7 @@ import json
 from collections import Counter
 from pathlib import Path
 from typing import Any
+from uuid import UUID
 
 from api.node import Node
 from infra.jetstream import LedgerReader
@@ -48,7 +49,7 @@ class Contents:
             }
             self.views = {}
             with node.projector.cursor() as cursor:
-                for table in ["main.events", "pii.events", "ops.dead_letters", *(v.table for v in VIEWS)]:
+                for table in ["pii.events", "ops.dead_letters", *(v.table for v in VIEWS if v.stored)]:
                     self.views[table] = _rows(cursor, table, names)
                 checkpoint = cursor.execute("select seq from ops.checkpoint").fetchall()
             assert checkpoint == [(self.last_seq,)]
@@ -74,14 +75,20 @@ def _rows(cursor: Any, table: str, names: dict[str, str]) -> Counter[str]:
 
 
 def _named(value: Any, names: dict[str, str]) -> Any:
+    if isinstance(value, UUID):
+        value = value.hex
     if isinstance(value, str):
         return names.get(value, value)
     if isinstance(value, dict):
         return {k: _named(v, names) for k, v in value.items()}
     if isinstance(value, list | tuple):
         found = [_named(v, names) for v in value]
-        return sorted(found, key=str) if any(v in names for v in value if isinstance(v, str)) else found
+        return sorted(found, key=str) if any(n in names for n in map(_hex, value)) else found
     return value
+
+
+def _hex(value: Any) -> Any:
+    return value.hex if isinstance(value, UUID) else str(value)
 
 
 def digest(contents: Contents) -> str:

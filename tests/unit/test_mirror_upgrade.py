@@ -9,7 +9,19 @@ from hypothesis import given
 
 from infra.duckdb import open_database
 from projections import MirrorOutdated, Projector
-from tests.unit.histories import Recorded, anything, contents, examples, fresh, histories, table
+from tests.unit.histories import (
+    Recorded,
+    acts,
+    contents,
+    examples,
+    fresh,
+    histories,
+    merges,
+    profiles,
+    statements,
+    table,
+    tags,
+)
 
 SCHEMA_1 = Path(__file__).parents[1] / "golden" / "mirror" / "schema_1.sql"
 GAP = (7, 9, "an accepted loss")
@@ -53,7 +65,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @examples(4)
-@given(histories(*anything, pools=True))
+@given(histories(profiles, tags, statements, acts, merges, pools=True))
 def test_a_file_of_version_1_holds_the_same_after_the_upgrade(
     database: DuckDBPyConnection, folder: Path, history: list[Recorded]
 ) -> None:

@@ -133,7 +133,8 @@ def campaign_results(history: list[Recorded], by_people: set[int]) -> dict[tuple
         sent = [r for r in events if r.event.type in ("emailed", "messaged")]
         came = {(s.seq, KINDS[r.event.type]) for r in events if (s := about(r, sent, by_people)) is not None}
         for s in sent:
-            key = (s.event.campaign, s.event.channel, first_source(events), month(s.event.occurred_at))
+            known = [r for r in events if order(r) <= order(s)]
+            key = (s.event.campaign, s.event.channel, first_source(known), month(s.event.occurred_at))
             kinds = ["sent", *(kind for seq, kind in came if seq == s.seq)]
             if tracked(s, events, merged):
                 kinds += ["tracked", *(["tracked_opens"] if "human_opens" in kinds else [])]

@@ -20,7 +20,8 @@ def test_identity_equals_the_forest(database: DuckDBPyConnection, history: list[
     """The same canonical record and the same way of joining, chains, cycles and self-merges included."""
     fresh(database).apply(table(history))
     expected = forest(history)
-    found = dict(database.execute("select candidate_id, canonical_id from identity").fetchall())
+    rows = database.execute("select candidate_id, canonical_id from identity").fetchall()
+    found = {candidate_id.hex: canonical_id.hex for candidate_id, canonical_id in rows}
     assert found == {id_: expected.canonical(id_) for id_ in {r.id for r in history}}
     for id_ in found:
         kept = queries.forest(database, id_)

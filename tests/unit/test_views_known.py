@@ -9,10 +9,26 @@ from duckdb import DuckDBPyConnection
 from hypothesis import given
 from hypothesis import strategies as st
 
+from domain import candidate as c
 from infra.duckdb import open_database
 from projections import Projector, queries
+from projections.known import KEPT
 from projections.registry import VIEWS
-from tests.unit.histories import CANDIDATES, RECORDED_AT, anything, contents, examples, fresh, histories, merges, table
+from tests.unit.histories import (
+    CANDIDATES,
+    EPOCH,
+    RECORDED_AT,
+    anything,
+    contents,
+    examples,
+    fresh,
+    histories,
+    merges,
+    recorded,
+    table,
+)
+
+A = "a" * 32
 
 STORED = [view.name for view in VIEWS if view.stored]
 
@@ -68,3 +84,38 @@ def of_person(cursor: DuckDBPyConnection, candidate_id: str) -> dict[str, Any]:
             rows = cursor.execute(f"from {view.table} where canonical_id = ?", [canonical]).fetchall()
             found[view.name] = sorted(rows, key=repr)
     return found
+
+
+@examples(3)
+@given(st.data())
+def test_a_time_that_is_not_over_is_about_everything_there_is_by_then(
+    database: DuckDBPyConnection, data: st.DataObject
+) -> None:
+    """Nothing is kept of it: what comes later belongs to it, too."""
+    history = data.draw(histories(*anything, merges, pools=True))
+    half = data.draw(st.integers(1, len(history)))
+    projector = fresh(database)
+    for until in (half, len(history)):
+        projector.apply(table(history[:until]))
+        for known_at in (10**9, RECORDED_AT + timedelta(days=1000), RECORDED_AT + timedelta(seconds=until)):
+            with projector.known.of_all(known_at, STORED) as cursor:
+                assert contents(cursor) == contents(database)
+    projector.known.close()
+
+
+def test_questions_about_the_past_leave_nothing_behind(database: DuckDBPyConnection) -> None:
+    """Of everybody the last states are kept, of one person none."""
+    projector = fresh(database)
+    events = [(A, c.Tagged(occurred_at=EPOCH, actor="user:x", tag="go")) for _ in range(12)]
+    projector.apply(table(recorded(events)))
+    for known_at in range(1, 11):
+        with projector.known.of_all(known_at, ["profile"]) as cursor:
+            assert len(cursor.execute("from pii.profile").fetchall()) == 1
+        with projector.known.of_person(known_at, A, ["profile"]) as cursor:
+            assert cursor.execute("select events from pii.profile").fetchall() == [(known_at,)]
+    overlays = "select count(*) from duckdb_databases() where database_name like 'overlay%'"
+    assert database.execute(overlays).fetchall() == [(KEPT,)]
+    with projector.known.of_all(10, ["profile"]) as cursor:
+        projector.known.close()
+        assert cursor.execute("select events from pii.profile").fetchall() == [(10,)]
+    assert database.execute(overlays).fetchall() == [(0,)]
