@@ -163,8 +163,9 @@ class Node:
             finally:
                 self.building.over()
             opened.pop_all()
+        kept = {view.name for view in projector.views}
         for refused in projector.refused:
-            log.error("view refused, the definition before goes on", view=refused.view, reason=str(refused))
+            log.error("view refused", view=refused.view, reason=str(refused), kept=refused.view in kept)
         return projector
 
     def _projector(self, database: duckdb.DuckDBPyConnection) -> Projector:

@@ -2,6 +2,10 @@
 
 from pathlib import Path
 
+import duckdb
+
+from projections.upkeep import FAULTS
+
 NO_SPACE = ("no space left on device", "disk quota exceeded")
 SHUT = "database has been invalidated"
 
@@ -21,4 +25,6 @@ def sentence_of(error: BaseException, database: Path) -> str:
         )
     if SHUT in str(error):
         return f"DuckDB has shut {database.absolute()}, which is being opened again; restart the node if that lasts"
+    if isinstance(error, duckdb.Error) and not isinstance(error, FAULTS):
+        return f"{type(error).__name__} in {database.absolute()}"  # its text may quote what is personal
     return str(error).strip().partition("\n")[0] or type(error).__name__

@@ -15,8 +15,9 @@ from consumers.decoding import table_of
 from consumers.loss import shown
 from infra.crypto.keyring import Keyring
 from infra.jetstream import Follower, LedgerReader, RawMessage
-from projections import Projector, mirrored
+from projections import Projector, ViewRefused, mirrored
 from projections.mirrored import Gap
+from projections.upkeep import FAULTS
 
 RETRY_AFTER_S = 1.0
 PAGE_EVENTS = 5_000
@@ -146,10 +147,10 @@ class Projecting:
             except OperationalError as error:
                 log.warning("ledger out of reach, trying again", error=type(error).__name__)
                 self._stopping.wait(RETRY_AFTER_S)
-            except (duckdb.Error, HistoryHole) as error:
+            except (duckdb.Error, ViewRefused, HistoryHole) as error:
                 # A full disk, as a rule: nothing of the batch was kept, and it is tried until there is room.
                 self.failure = error
-                log.error("views stand still, trying again", error=type(error).__name__, reason=_first_line(error))
+                log.error("views stand still, trying again", error=type(error).__name__, reason=_reason(error))
                 self._stopping.wait(RETRY_AFTER_S)
 
     def _follow_on(self) -> None:
@@ -201,5 +202,7 @@ class Projecting:
         return batch, None
 
 
-def _first_line(error: Exception) -> str:
-    return str(error).strip().partition("\n")[0]
+def _reason(error: Exception) -> str:
+    """The first line; nothing of what may quote a row."""
+    quotes = isinstance(error, duckdb.Error) and not isinstance(error, FAULTS)
+    return "" if quotes else str(error).strip().partition("\n")[0]

@@ -57,6 +57,9 @@ class Settings(BaseSettings):
     replicas: int = Field(1, ge=1, le=5, description="replicas of streams and buckets")
     log_level: str = Field("info", pattern="^(debug|info|warning|error)$")
     batch_events: int = Field(50_000, ge=1, le=100_000, description="most events applied to the views in one go")
+    memory_mb: int = Field(
+        8_000, ge=1_000, description="most memory of the process, in 10^6 bytes; a query that wants more is refused"
+    )
     views: Path | None = Field(None, description="a folder of views of one's own, each a folder as in projections/")
 
     snapshot_every_s: float = Field(

@@ -7,7 +7,7 @@ import duckdb
 from projections import scope, sql
 from projections.overlay import Overlay
 from projections.transaction import transaction
-from projections.upkeep import compute
+from projections.upkeep import FAULTS, compute
 from projections.view import View
 
 Progress = Callable[[str, float], None]
@@ -15,12 +15,6 @@ Progress = Callable[[str, float], None]
 
 Place = Callable[[View], str]
 """Where a view's rows are kept."""
-
-FAULTS = (
-    *(duckdb.IOException, duckdb.OutOfMemoryException, duckdb.TransactionException, duckdb.InterruptException),
-    *(duckdb.ConnectionException, duckdb.FatalException, duckdb.InternalException),
-)
-"""Errors that say nothing about the definition at work: the disk, the memory, the database."""
 
 PART_EVENTS = 1_000_000
 """Views are computed for so many events' worth of people at a time, which bounds memory and what a crash costs."""
@@ -41,7 +35,7 @@ def define(over: Overlay, views: Sequence[View], place: Place) -> None:
     scope.begin_whole(over.connection)
     for by_person in (False, True):
         if by_person:
-            scope.begin_persons(over.connection, stored=sum(view.by_person for view in views) > 1)
+            scope.begin_persons(over.connection)
         for view in views:
             if view.by_person == by_person:
                 if place(view) not in {".".join(map(sql.quoted, row)) for row in there}:
@@ -52,6 +46,7 @@ def define(over: Overlay, views: Sequence[View], place: Place) -> None:
 
 def _create(over: Overlay, view: View, table: str) -> None:
     """An empty table for the view, with its descriptions. Raises ViewRefused."""
+    view.check(over.connection)
     try:
         over.connection.execute(f"create table {table} as\n{view.query}\nwith no data")
     except FAULTS:
@@ -71,14 +66,7 @@ def compute_part(
     """
     chosen = [view for view in views if view.by_person == (part > 0)]
     if part > 0 and chosen:
-        scope.run(over.connection, "part", parts=parts, part=part - 1)
-        if sum(view.by_person for view in views) > 1:
-            scope.run(over.connection, "audit_events")
+        scope.next_part(over.connection, part - 1, parts)
     for number, view in enumerate(chosen):
         on_progress(view.name, (part + number / len(chosen)) / (parts + 1))
-        try:
-            compute(over.connection, view, place(view))
-        except FAULTS:
-            raise
-        except duckdb.Error as error:
-            raise view.refused(error) from error
+        compute(over.connection, view, place(view))

@@ -10,6 +10,7 @@ import duckdb
 
 from projections.computing import Progress
 from projections.rebuilding import build, drop, note
+from projections.registry import resting_on
 from projections.transaction import transaction
 from projections.view import MANIFEST, Manifest, View, ViewRefused, parse
 
@@ -68,6 +69,23 @@ def install(
     projector.views, projector.refused = tuple(views), tuple(refused.values())
 
 
+def give_up(connection: duckdb.DuckDBPyConnection, views: Sequence[View], error: ViewRefused) -> tuple[View, ...]:
+    """What is kept of `views` without the one at fault and those that rest on it, which are dropped: the next start
+    builds them anew, or says again what is wrong.
+
+    Raises `error` when everything rests on one of them.
+    """
+    fault = next(view for view in views if view.name == error.view)
+    gone = {view.name for view in resting_on(fault, views)}
+    if gone & STRUCTURAL:
+        raise error
+    with transaction(connection):
+        for name in gone:
+            drop(connection, name)
+            connection.execute("delete from ops.views where name = ?", [name])
+    return tuple(view for view in views if view.name not in gone)
+
+
 def _unread(error: ViewRefused) -> View:
     """Where a view is that cannot be read, to be filled with the text it had."""
     return View(error.view, Manifest(description="unread", columns={}), "", error.folder)
@@ -114,6 +132,7 @@ def _show(connection: duckdb.DuckDBPyConnection, views: Sequence[View]) -> None:
     """Create the SQL views. Raises ViewRefused."""
     for view in views:
         with transaction(connection):
+            view.check(connection)
             drop(connection, view.name)
             try:
                 connection.execute(f"create view {view.table} as\n{view.query}")

@@ -11,9 +11,9 @@ import pyarrow.compute as pc
 
 from projections import mirror, scope, sql
 from projections.computing import Progress, nobody
-from projections.installing import install
+from projections.installing import give_up, install
 from projections.known import Known
-from projections.rebuilding import build
+from projections.rebuilding import build, discard
 from projections.registry import VIEWS
 from projections.transaction import transaction
 from projections.upkeep import refresh
@@ -98,10 +98,7 @@ class Projector:
         with self._settled():
             new = _unseen(table, self._mirrored)
             if new.num_rows:
-                with self._batch(new):
-                    self._insert(new)
-                    scope.run(self.connection, "new", after=self._checkpoint)
-                    self._refresh()
+                self._without_failing(lambda: self._apply(new))
                 self._advance(new["seq"][-1].as_py())
                 self._on_batch(new.num_rows, time.perf_counter() - started)
             return self._checkpoint
@@ -134,18 +131,39 @@ class Projector:
         with self.build_lock, self.lock:
             if self._checkpoint == self._mirrored:
                 return
-            events: int = sql.value(self.connection, "select events from ops.checkpoint")
-            if self._mirrored - self._checkpoint > SETTLE_WHOLE_ABOVE * events:
-                try:
-                    build(self, [view for view in self.views if view.stored], self._on_progress)
-                except BaseException:
-                    self._on_progress("", 1.0)  # it is over, if not done
-                    raise
-            else:
-                with transaction(self.connection):
-                    scope.run(self.connection, "new", after=self._checkpoint)
-                    self._refresh()
+            self._without_failing(self._settle)
             self._advance(self._mirrored)
+
+    def _apply(self, new: pa.Table) -> None:
+        with self._batch(new):
+            self._insert(new)
+            scope.run(self.connection, "new", after=self._checkpoint)
+            self._refresh()
+
+    def _settle(self) -> None:
+        events: int = sql.value(self.connection, "select events from ops.checkpoint")
+        if self._mirrored - self._checkpoint > SETTLE_WHOLE_ABOVE * events:
+            try:
+                build(self, [view for view in self.views if view.stored], self._on_progress)
+            except BaseException:
+                self._on_progress("", 1.0)  # it is over, if not done
+                raise
+        else:
+            with transaction(self.connection):
+                scope.run(self.connection, "new", after=self._checkpoint)
+                self._refresh()
+
+    def _without_failing(self, work: Callable[[], None]) -> None:
+        """`work`, which is whole or nothing; a view whose query fails on a row of the data is given up for it.
+
+        Raises ViewRefused when the others rest on that view.
+        """
+        while True:
+            try:
+                return work()
+            except ViewRefused as error:
+                self.views = give_up(self.connection, self.views, error)
+                self.refused += (error,)
 
     @contextmanager
     def _settled(self) -> Iterator[None]:
@@ -162,13 +180,18 @@ class Projector:
 
         Raises ValueError when the mirror does not hold one of them as broken.
         """
-        with self.build_lock, self._settled(), self._batch(table):
+        with self.build_lock, self._settled():
+            self._without_failing(lambda: self._retry(table))
+        self.known.close()
+
+    def _retry(self, table: pa.Table) -> None:
+        with self._batch(table):
             if sql.value(self.connection, sql.load("projections.mirror", "not_broken.sql")):
                 raise ValueError("only events that are dead letters can be tried again")
             self._mirror("forget", "insert", "letters")
+            discard(self.connection)  # a build left unfinished has read these events as broken
             scope.run(self.connection, "again")
             self._refresh()
-        self.known.close()
 
     def wait_for(self, seq: int, timeout_s: float) -> bool:
         """Whether the checkpoint reached `seq` within the time."""

@@ -33,6 +33,9 @@ def rebuild(projector: Projector, view: str | None = None, on_progress: Progress
     """
     views = [v for v in projector.views if v.stored]
     chosen = views if view is None else resting_on({v.name: v for v in views}[view], views)
+    if views[0] not in chosen:
+        # Who was one person with whom at the position that the build begins from: catching up rests on it.
+        chosen = (views[0], *chosen)
     with projector.build_lock:
         projector.settle()
         build(projector, chosen, on_progress or nobody)
@@ -146,6 +149,5 @@ def _check_grain(over: Overlay, view: View) -> None:
         f"select {columns}, count(*) from {table} group by {columns} having count(*) > 1 limit 1"  # noqa: S608
     ).fetchall()
     if found:
-        *key, rows = found[0]
-        shown = ", ".join(f"{name} {value}" for name, value in zip(view.manifest.grain, key, strict=True))
-        raise ViewRefused(view.path / QUERY, f"its grain is no key: {rows} rows have {shown}")
+        rows = found[0][-1]
+        raise ViewRefused(view.path / QUERY, f"its grain is no key: {rows} rows agree in {columns}")

@@ -1,5 +1,6 @@
 """SQL kept in files beside the code that runs it."""
 
+import json
 from functools import cache
 from importlib.resources import files
 from typing import Any
@@ -27,3 +28,15 @@ def value(connection: DuckDBPyConnection, query: str) -> Any:
     """The first value of the first row, None without one. Drained: an unread result blocks its connection."""
     rows = connection.execute(query).fetchall()
     return rows[0][0] if rows else None
+
+
+def parsed(connection: DuckDBPyConnection, query: str) -> Any:
+    """DuckDB's parse tree of `query`; None when that is anything but SELECT statements: one may write in a CTE."""
+    document = json.loads(value(connection, f"select json_serialize_sql({literal(query)})"))
+    return None if document["error"] or _writes(document) else document["statements"]
+
+
+def _writes(tree: Any) -> bool:
+    if isinstance(tree, dict):
+        return str(tree.get("type", "")).endswith("_QUERY_NODE") or any(map(_writes, tree.values()))
+    return isinstance(tree, list) and any(map(_writes, tree))

@@ -2,15 +2,27 @@
 
 from collections.abc import Callable, Sequence
 
+import duckdb
 from duckdb import DuckDBPyConnection
 
 from projections import scope, sql
 from projections.view import IN_SCOPE, View
 
+FAULTS = (
+    *(duckdb.IOException, duckdb.OutOfMemoryException, duckdb.TransactionException, duckdb.InterruptException),
+    *(duckdb.ConnectionException, duckdb.FatalException, duckdb.InternalException),
+)
+"""Errors that say nothing about the definition at work: the disk, the memory, the database."""
+
 
 def compute(connection: DuckDBPyConnection, view: View, place: str) -> None:
-    """Add the rows in scope to `place`."""
-    connection.execute(f"insert into {place} by name\n{view.query}")
+    """Add the rows in scope to `place`. Raises ViewRefused when the query fails on them."""
+    try:
+        connection.execute(f"insert into {place} by name\n{view.query}")
+    except FAULTS:
+        raise
+    except duckdb.Error as error:
+        raise view.refused(error, of_data=True) from None
 
 
 def recompute(connection: DuckDBPyConnection, view: View, place: str) -> None:
@@ -23,7 +35,7 @@ def recompute(connection: DuckDBPyConnection, view: View, place: str) -> None:
 def refresh(connection: DuckDBPyConnection, views: Sequence[View], place: Callable[[View], str]) -> None:
     """Recompute what the events in `scope_new` affect, in the tables at `place`.
 
-    `scope.begin` was called on the connection.
+    `scope.begin` was called on the connection. Raises ViewRefused when a query fails on the rows.
     """
     scope.run(connection, "records")
     types, begins, pools = connection.execute(sql.load("projections.scope", "moved.sql")).fetchall()[0]

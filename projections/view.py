@@ -42,7 +42,8 @@ class Manifest(BaseModel):
     """`view.toml`. A `grain` names the columns no two rows agree in. `recompute_by` names the keys by which rows are
     recomputed: when an event touches a value of a key, every row with that value is computed anew; without any, the
     view is not stored but a plain SQL view. `types` are the events that `view.sql` looks at, beyond a person's first
-    and what the views in `depends_on` look at; absent means every type. `schema` `pii` is for what is personal.
+    and what the views in `depends_on` look at; absent means every type. `schema` `pii` is for what is personal;
+    `personal_inputs` says of a view in `main` that it reads what is, and has nothing of it in its columns.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True)
@@ -54,6 +55,7 @@ class Manifest(BaseModel):
     recompute_by: tuple[Key, ...] = ()
     types: tuple[str, ...] | None = None
     depends_on: tuple[Name, ...] = ()
+    personal_inputs: bool = False
     columns: dict[str, Annotated[str, Field(min_length=1)]]
 
 
@@ -111,7 +113,7 @@ class View:
     @cached_property
     def definition(self) -> str:
         """A hash that changes whenever the contents may."""
-        kept = self.manifest.model_dump_json(exclude={"description", "columns"})
+        kept = self.manifest.model_dump_json(exclude={"description", "columns", "personal_inputs"})
         parts = [kept, self.query, self.constants, scope.text(), *(view.definition for view in self.depends_on)]
         return hashlib.sha256("\0".join(parts).encode()).hexdigest()
 
@@ -135,19 +137,43 @@ class View:
             text = sql.literal(self.manifest.columns[column])
             connection.execute(f"comment on column {table}.{sql.quoted(column)} is {text}")
 
-    def refused(self, error: duckdb.Error, lines_before: int = 1) -> ViewRefused:
-        """The error of a statement that ran the query behind `lines_before` lines of ours."""
+    def check(self, connection: DuckDBPyConnection) -> None:
+        """Raises ViewRefused unless the query is one SELECT, and what it shows in schema `main` is not personal."""
+        try:
+            statements = connection.extract_statements(self.query)
+        except duckdb.Error as error:
+            raise self.refused(error, lines_before=0) from None
+        tree = sql.parsed(connection, self.query)
+        if len(statements) != 1 or tree is None:
+            raise ViewRefused(self.path / QUERY, "a view is one SELECT, which changes nothing")
+        if self.schema == "main" and not self.manifest.personal_inputs:
+            read = [view.name for view in self.depends_on if view.schema == "pii"]
+            if read or re.search(r"\bpii\b", self.query, re.IGNORECASE):
+                raise ViewRefused(
+                    self.path / MANIFEST,
+                    f"it reads personal data ({', '.join(read) or 'pii'}) in schema main, which analysts see: say "
+                    'schema = "pii", or personal_inputs = true when nothing personal is in its columns',
+                )
+
+    def refused(self, error: duckdb.Error, lines_before: int = 1, *, of_data: bool = False) -> ViewRefused:
+        """The error of a statement that ran the query behind `lines_before` lines of ours.
+
+        With `of_data` it arose from rows, and its text, which may quote them, is left out.
+        """
         text = str(error).strip()
         found = re.search(r"^LINE (\d+):", text, re.MULTILINE)
         line = int(found[1]) - lines_before if found else None
-        return ViewRefused(self.path / QUERY, text.partition("\n\nLINE")[0].replace("\n", " "), line)
+        reason = text.partition("\n\nLINE")[0].replace("\n", " ")
+        if of_data:
+            reason = f"{reason.partition(':')[0]} at a row of the data, which is not shown"
+        return ViewRefused(self.path / QUERY, reason, line)
 
 
 def read(folder: Path) -> tuple[str, Manifest, str, str]:
     """The name, manifest, its text, and the query of the view in `folder`. Raises ViewRefused."""
     path = folder / MANIFEST
     try:
-        text, query = path.read_text("utf-8"), (folder / QUERY).read_text("utf-8")
+        text, query = path.read_text("utf-8"), (folder / QUERY).read_text("utf-8").rstrip().removesuffix(";") + "\n"
         manifest = parse(path, text)
     except (OSError, UnicodeDecodeError) as error:
         raise ViewRefused(folder, f"cannot be read: {error}") from None

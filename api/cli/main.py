@@ -22,6 +22,7 @@ from infra import logging
 from infra.crypto.master import MasterKeyError
 from infra.crypto.sealing import SealBrokenError
 from infra.duckdb import DatabaseLocked
+from infra.memory import bound
 from infra.nats_server import ServerStartError
 from infra.settings import Settings
 
@@ -68,6 +69,7 @@ def options(
     """Options of every command."""
     settings = Settings() if data_dir is None else Settings(data=data_dir)
     logging.configure(settings.log_level if verbose or context.invoked_subcommand == "up" else "error")
+    bound(settings.memory_mb)
     context.obj = settings
 
 

@@ -49,9 +49,9 @@ class Watch:
     def _look(self) -> None:
         deadline, most_bytes = time.monotonic() + self._max_seconds, resident_bytes() + MOST_GROWTH_BYTES
         while not self._over.wait(min(LOOK_EVERY_S, max(0.0, deadline - time.monotonic()))):
-            if time.monotonic() >= deadline:
+            if self._trouble is None and time.monotonic() >= deadline:
                 self._trouble = QueryTooLong(f"the query took longer than {self._max_seconds:g} s and was stopped")
-            elif resident_bytes() > most_bytes:
+            elif self._trouble is None and resident_bytes() > most_bytes:
                 self._trouble = QueryTooBig("the query took more memory than queries have and was stopped")
             if self._trouble is not None:
                 self._cursor.interrupt()

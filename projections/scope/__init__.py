@@ -23,14 +23,16 @@ def begin_whole(connection: DuckDBPyConnection) -> None:
         run(connection, step)
 
 
-def begin_persons(connection: DuckDBPyConnection, *, stored: bool) -> None:
-    """The rest of `begin_whole`, once there is an `identity`. Of persons there are none before `run(…, "part")`.
-
-    When several views read the events of a part these are `stored` in a table, to be filled by
-    `run(…, "audit_events")`; for one it is quicker to read what it looks at from the mirror.
-    """
-    for step in ("of_persons", "no_events" if stored else "any_events", "events"):
+def begin_persons(connection: DuckDBPyConnection) -> None:
+    """The rest of `begin_whole`, once there is an `identity`. Of persons there are none before `next_part`."""
+    for step in ("of_persons", "no_events", "events"):
         run(connection, step)
+
+
+def next_part(connection: DuckDBPyConnection, part: int, parts: int) -> None:
+    """From now on the persons are those of `part` (0 to `parts` - 1), and their events lie in a table."""
+    run(connection, "part", parts=parts, part=part)
+    run(connection, "audit_events")
 
 
 def run(connection: DuckDBPyConnection, name: str, **parameters: object) -> None:

@@ -24,7 +24,7 @@ from api.references import reference_of
 from infra.logging import configure
 from infra.settings import Settings
 from projections import rebuilding
-from tests.e2e.harness import RAPPORT, complaint, did, environment, lines, ok, process, rapport, until
+from tests.e2e.harness import RAPPORT, complaint, did, environment, lines, ok, process, rapport, until, up
 from tests.older import sealed_by_hand
 
 ADA = "ada@example.com"
@@ -189,3 +189,15 @@ def test_a_node_that_builds_views_as_it_starts_shows_it_on_a_terminal_and_in_its
     assert running.returncode == 0
     assert b'"event": "building views"' in shown
     assert b"building profile" in shown
+
+
+def test_a_query_that_would_take_the_machine_down_is_refused_and_the_node_goes_on(tmp_path: Path) -> None:
+    """Text functions make values that DuckDB does not count; the process has a bound of its own."""
+    huge = "select length(replace(replace(repeat('a', 10000), 'a', repeat('b', 10000)), 'b', repeat('c', 1000)))"
+    with up(tmp_path / "data", RAPPORT_MEMORY_MB="3000") as (running, http):
+        for _ in range(2):
+            answer = http.post("/v1/sql", json={"query": huge}, timeout=120)
+            assert (answer.status_code, answer.json()["type"]) == (422, "urn:rapport:problem:query-too-big")
+        assert http.post("/v1/sql", json={"query": "select 42 as n"}).json() == [{"n": 42}]
+        assert http.get("/readyz").is_success
+        assert running.poll() is None

@@ -110,7 +110,7 @@ def in_time(history: Iterable[Recorded]) -> list[Recorded]:
     )
 
 
-@examples(5)
+@examples(3)
 @given(st.data())
 def test_asked_later_the_answer_as_of_then_is_the_one_that_was_given_then(
     database: DuckDBPyConnection, data: st.DataObject
@@ -126,7 +126,7 @@ def test_asked_later_the_answer_as_of_then_is_the_one_that_was_given_then(
     assert answers(database, t) == given_then
 
 
-@examples(5)
+@examples(3)
 @given(st.data())
 def test_known_at_gives_the_answer_that_was_given_then_whatever_came_late(
     database: DuckDBPyConnection, data: st.DataObject

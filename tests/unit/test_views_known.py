@@ -42,7 +42,7 @@ def other(tmp_path_factory: pytest.TempPathFactory) -> Iterator[DuckDBPyConnecti
     connection.close()
 
 
-@examples(6)
+@examples(4)
 @given(st.data())
 def test_known_at_is_what_was_shown_then(
     database: DuckDBPyConnection, other: DuckDBPyConnection, data: st.DataObject
@@ -60,7 +60,7 @@ def test_known_at_is_what_was_shown_then(
     projector.known.close()
 
 
-@examples(6)
+@examples(4)
 @given(st.data())
 def test_known_at_of_one_person_is_what_was_shown_of_them_then(
     database: DuckDBPyConnection, other: DuckDBPyConnection, data: st.DataObject

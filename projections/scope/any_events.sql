@@ -1,1 +1,0 @@
-create or replace temp view scope_audit_events as from scope_of_persons
