@@ -3,7 +3,7 @@
 import json
 from functools import cache
 from importlib.resources import files
-from typing import Any
+from typing import Any, NamedTuple
 
 from duckdb import DuckDBPyConnection
 
@@ -40,3 +40,34 @@ def _writes(tree: Any) -> bool:
     if isinstance(tree, dict):
         return str(tree.get("type", "")).endswith("_QUERY_NODE") or any(map(_writes, tree.values()))
     return isinstance(tree, list) and any(map(_writes, tree))
+
+
+class Names(NamedTuple):
+    """What a parse tree mentions, in lower case: columns, tables with their schemas; whether it takes whole rows."""
+
+    columns: frozenset[str]
+    tables: frozenset[str]
+    takes_rows: bool
+
+
+def named(tree: Any) -> Names:
+    """The names in a tree of `parsed`. A name with dots counts with each of its parts."""
+    columns, alone, tables, aliases, stars = set[str](), set[str](), set[str](), set[str](), False
+    waiting = [tree]
+    while waiting:
+        node = waiting.pop()
+        if isinstance(node, list):
+            waiting += node
+        elif isinstance(node, dict):
+            waiting += node.values()
+            match node.get("type"):
+                case "COLUMN_REF":
+                    parts = [str(part).lower() for part in node["column_names"]]
+                    columns |= set(parts)
+                    alone |= set(parts if len(parts) == 1 else [])
+                case "BASE_TABLE":
+                    tables |= {str(part).lower() for part in node["qualified_name"]["path"]}
+                    aliases.add(str(node.get("alias", "")).lower())
+                case "STAR" | "POSITIONAL_REFERENCE":
+                    stars = True
+    return Names(frozenset(columns), frozenset(tables), stars or bool(alone & (tables | aliases)))

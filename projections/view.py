@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import duckdb
 from duckdb import DuckDBPyConnection
@@ -25,6 +25,14 @@ IN_SCOPE: Mapping[Key, str] = {
     "pool_id": "pool_id in (select pool_id from scope_pools)",
 }
 """By key: the rows that a batch affects."""
+
+PERSONAL_COLUMNS = frozenset(
+    {
+        *("actor", "interaction", "message", "url", "tag", "location", "role_family", "skills", "identifiers"),
+        *("first_name", "last_name", "headline", "employer", "name", "description", "fields"),
+    }
+)
+"""Columns of the mirror that `main.events` does not have."""
 
 Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,59}$")]
 
@@ -146,14 +154,22 @@ class View:
         tree = sql.parsed(connection, self.query)
         if len(statements) != 1 or tree is None:
             raise ViewRefused(self.path / QUERY, "a view is one SELECT, which changes nothing")
-        if self.schema == "main" and not self.manifest.personal_inputs:
-            read = [view.name for view in self.depends_on if view.schema == "pii"]
-            if read or re.search(r"\bpii\b", self.query, re.IGNORECASE):
-                raise ViewRefused(
-                    self.path / MANIFEST,
-                    f"it reads personal data ({', '.join(read) or 'pii'}) in schema main, which analysts see: say "
-                    'schema = "pii", or personal_inputs = true when nothing personal is in its columns',
-                )
+        if self.schema == "main" and not self.manifest.personal_inputs and (read := self._personal(tree)):
+            raise ViewRefused(
+                self.path / MANIFEST,
+                f"it reads what is personal ({', '.join(read)}) in schema main, which analysts see: say "
+                'schema = "pii", or personal_inputs = true when nothing personal is in its columns',
+            )
+
+    def _personal(self, tree: Any) -> list[str]:
+        """What of the query is personal, or may be."""
+        names = sql.named(tree)
+        read = {view.name for view in self.depends_on if view.schema == "pii"} | names.columns & PERSONAL_COLUMNS
+        if "pii" in names.tables:
+            read.add("pii")
+        if names.takes_rows and any(table.startswith("scope_") for table in names.tables):
+            read.add("*")
+        return sorted(read)
 
     def refused(self, error: duckdb.Error, lines_before: int = 1, *, of_data: bool = False) -> ViewRefused:
         """The error of a statement that ran the query behind `lines_before` lines of ours.
@@ -177,7 +193,7 @@ def read(folder: Path) -> tuple[str, Manifest, str, str]:
         manifest = parse(path, text)
     except (OSError, UnicodeDecodeError) as error:
         raise ViewRefused(folder, f"cannot be read: {error}") from None
-    if not re.fullmatch(r"[a-z][a-z0-9_]{0,59}", folder.name):
+    if not re.fullmatch(r"[a-z][a-z0-9_]{0,59}(?<!__next)", folder.name):
         raise ViewRefused(folder, "the folder's name is the view's: lower-case letters, digits and underscores")
     return folder.name, manifest, text, query
 

@@ -30,7 +30,7 @@ from api.node import Node
 from infra.duckdb import open_database
 from infra.logging import configure
 from infra.settings import Settings
-from projections import sql
+from projections import rebuild, sql
 from projections.publishing import Publisher, PublishingFailed
 from projections.publishing.snapshot import existing, publish
 from tests import stock
@@ -529,3 +529,29 @@ def test_an_empty_ledger_gives_a_snapshot_and_an_export_without_files(tmp_path: 
         done = export(Client(http), tmp_path / "out", 1, quiet=True)
     assert (done["parts"], done["until"]) == (0, 0)
     assert [entry.name for entry in (tmp_path / "out").iterdir()] == ["manifest.json"]
+
+
+def test_a_table_that_is_being_built_is_nobody_s_to_read(
+    served_node: tuple[Node, httpx.Client], tmp_path: Path
+) -> None:
+    """Not in SQL, not in the catalogue, not in a snapshot, also when the build was left unfinished."""
+    node, http = served_node
+    seen = []
+
+    def stop(view: str, done: float) -> None:
+        if done > 0.5:
+            there = "select count(*) from duckdb_tables() where table_name = 'journey__next'"
+            with node.projector.cursor() as cursor:
+                seen.append(cursor.execute(there).fetchall())
+                publish(cursor, tmp_path / "copy.duckdb")
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        rebuild(node.projector, None, stop)
+    assert seen == [[(1,)]]
+    answer = http.post("/v1/sql", json={"query": "select count(*) from journey__next"})
+    assert answer.status_code == 400
+    assert "journey__next" not in http.get("/v1/sql/catalogue").text
+    with duckdb.connect(tmp_path / "copy.duckdb", read_only=True) as file:
+        assert not [name for name in tables(file) if name.endswith("__next")]
+    rebuild(node.projector)

@@ -14,7 +14,7 @@ from domain import candidate as c
 from infra.duckdb import open_database
 from projections import Projector, ViewRefused, rebuild, rebuilding
 from projections.registry import VIEWS, discover
-from projections.view import View
+from projections.view import PERSONAL_COLUMNS, View
 from tests.unit.histories import EPOCH, anything, contents, cuts, examples, fresh, histories, merges, recorded, table
 
 A, B = "a" * 32, "b" * 32
@@ -122,11 +122,16 @@ BAD = {
     ),
     "no SELECT": (MANIFEST, "drop table ops.dead_letters", "view.sql: a view is one SELECT"),
     "a file": (MANIFEST, "select canonical_id, 1 as tags from identity, read_csv('/etc/passwd')", "view.sql:1: "),
-    "personal data where analysts see it": (
-        MANIFEST,
-        "select canonical_id, 1 as tags from pii.profile",
-        "view.toml: it reads personal data",
-    ),
+    **{
+        f"personal data where analysts see it: {query}": (MANIFEST, query, "view.toml: it reads what is personal")
+        for query in (
+            "select canonical_id, 1 as tags from pii.profile",
+            "select canonical_id, max(First_Name) as tags from scope_events group by canonical_id",
+            "select canonical_id, e as tags from scope_events e",
+            "select canonical_id, x as tags from (from scope_usable) as t(x)",
+            "select columns('can.*'), #1 as tags from scope_events",
+        )
+    },
 }
 
 
@@ -158,7 +163,8 @@ def test_a_view_that_fails_on_a_later_event_is_given_up_and_the_others_go_on(
         "select canonical_id, sum(tag[2:]::int) as tags\nfrom scope_events where type = 'tagged' group by canonical_id"
     )
     history = recorded([*tagged(A, A), (B, c.Tagged(occurred_at=EPOCH, actor="user:x", tag="secret"))])
-    projector = Projector(connection, write(query=failing))
+    manifest = MANIFEST.replace("\n[columns]", "personal_inputs = true\n\n[columns]")
+    projector = Projector(connection, write(manifest=manifest, query=failing))
     projector.apply(table(history[:2]))
     assert counts(connection) == [1]
     assert projector.apply(table(history)) == 3
@@ -356,3 +362,11 @@ def test_a_build_left_unfinished_does_not_outlive_a_retry(database: DuckDBPyConn
     found = contents(database)
     fresh(database).apply(table(history))
     assert contents(database) == found
+
+
+def test_what_counts_as_personal_is_what_the_clear_mirror_does_not_show(database: DuckDBPyConnection) -> None:
+    columns = "select column_name from duckdb_columns() where schema_name = ? and table_name = 'events'"
+    clear, everything = (
+        {name for (name,) in database.execute(columns, [schema]).fetchall()} for schema in ("main", "pii")
+    )
+    assert everything - clear - {"odd_id"} == PERSONAL_COLUMNS

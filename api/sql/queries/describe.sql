@@ -11,7 +11,7 @@ with columns as (
 relations as (
     select schema_name, table_name as name, 'table' as kind, comment
     from duckdb_tables()
-    where database_name = current_database() and not internal
+    where database_name = current_database() and not internal and not ends_with(table_name, '__next')
     union all
     select schema_name, view_name, 'view', comment
     from duckdb_views()
