@@ -83,6 +83,10 @@ def main() -> None:
     except ValidationError as error:
         first = error.errors()[0]
         sys.exit(_fail(f"setting RAPPORT_{'_'.join(map(str, first['loc'])).upper()}: {first['msg']}", 2))
+    except RuntimeError as error:
+        if str(error) != "Query interrupted":  # what DuckDB makes of a signal
+            raise
+        sys.exit(_fail("interrupted; what was being built goes on from there the next time", 130))
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # whoever read us has enough
         sys.exit(0)
