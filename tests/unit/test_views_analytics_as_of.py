@@ -51,7 +51,7 @@ def test_the_views_for_any_time_are_these() -> None:
     assert {"pool_growth", "tag_completeness"} <= set(AS_OF)
 
 
-@examples(10)
+@examples(4)
 @given(history=lives(*anything, pools=True), data=st.data())
 def test_the_answer_for_a_time_stays_when_nothing_arrives_late(
     database: DuckDBPyConnection, history: list[Recorded], data: st.DataObject
@@ -69,7 +69,7 @@ def test_the_answer_for_a_time_stays_when_nothing_arrives_late(
     assert answers(database, at) == then
 
 
-@examples(10)
+@examples(4)
 @given(history=lives(*anything, merges), at=times)
 def test_data_hygiene_says_what_is_missing_and_what_is_old(
     database: DuckDBPyConnection, history: list[Recorded], at: datetime
@@ -111,7 +111,7 @@ def hard_bounced(events: list[Recorded]) -> bool:
     return bounced
 
 
-@examples(10)
+@examples(4)
 @given(history=lives(*anything, merges), at=times)
 def test_contact_pressure_counts_messages_and_days(
     database: DuckDBPyConnection, history: list[Recorded], at: datetime
@@ -133,7 +133,7 @@ def test_contact_pressure_counts_messages_and_days(
     assert of_people(database, "contact_pressure", at) == expected
 
 
-@examples(10)
+@examples(4)
 @given(history=lives(*anything, merges), at=times)
 def test_engagement_has_the_numbers_of_the_score_query(
     database: DuckDBPyConnection, history: list[Recorded], at: datetime
@@ -150,7 +150,7 @@ def test_engagement_has_the_numbers_of_the_score_query(
         assert row == {name: score[name] for name in row}
 
 
-@examples(10)
+@examples(4)
 @given(history=lives(*anything, merges, pools=True), at=times)
 def test_pools_are_told_from_who_was_in_when(
     database: DuckDBPyConnection, history: list[Recorded], at: datetime
@@ -202,7 +202,7 @@ def test_pools_are_told_from_who_was_in_when(
         assert (row["days"], row["neglected"]) == ((at - since).days, (at - since).days >= 90)
 
 
-@examples(10)
+@examples(4)
 @given(history=lives(*anything, merges), at=times)
 def test_tag_completeness_looks_at_whoever_changed_in_90_days(
     database: DuckDBPyConnection, history: list[Recorded], at: datetime
