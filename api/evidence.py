@@ -50,13 +50,12 @@ def evidence(settings: Settings) -> Iterator[Evidence]:
 
 def _mirror(settings: Settings) -> duckdb.DuckDBPyConnection:
     try:
-        database = open_database(settings.database)
-        try:
+        with ExitStack() as opened:
+            database = open_database(settings.database)
+            opened.callback(database.close)
             mirror.prepare(database)
-        except BaseException:
-            database.close()
-            raise
-        return database
+            opened.pop_all()
+            return database
     except (DatabaseUnreadable, MirrorOutdated, duckdb.Error) as error:
         reason = str(error).strip().partition("\n")[0]
         raise NodeError(f"the mirror in {settings.database} cannot be read ({reason})") from error

@@ -102,7 +102,7 @@ def _catch_up(over: Overlay, views: Sequence[View], base: int) -> int:
         if seq > base:
             scope.run(over.connection, "new", after=base)
             refresh(over.connection, views, lambda view: over.below(view.next_table))
-            over.connection.execute(f"update {over.below('ops.build')} set base_seq = ?", [seq])  # noqa: S608
+            over.connection.execute(f"update {over.below('ops.build')} set base_seq = ?", [seq])  # noqa: S608 - ours
     return seq
 
 
@@ -146,7 +146,7 @@ def _check_grain(over: Overlay, view: View) -> None:
     columns = ", ".join(sql.quoted(name) for name in view.manifest.grain)
     table = over.below(view.next_table)
     found = over.connection.execute(
-        f"select {columns}, count(*) from {table} group by {columns} having count(*) > 1 limit 1"  # noqa: S608
+        f"select {columns}, count(*) from {table} group by {columns} having count(*) > 1 limit 1"  # noqa: S608 - quoted names
     ).fetchall()
     if found:
         rows = found[0][-1]

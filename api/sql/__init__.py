@@ -115,7 +115,7 @@ def _written(
     schema = pa.schema([f.with_name(n) for f, n in zip(reader.schema, _unique(reader.schema.names), strict=True)])
     rows = 0
     # Not closed when something is refused: the writer, which goes with it, still wants to end its form in it.
-    file = SpooledTemporaryFile(max_size=IN_MEMORY_BYTES, dir=None if spool_in is None else str(spool_in))  # noqa: SIM115
+    file = SpooledTemporaryFile(max_size=IN_MEMORY_BYTES, dir=None if spool_in is None else str(spool_in))  # noqa: SIM115 - its reader closes it
     writer = WRITERS[format_](file, schema)
     for batch in reader:
         rows += batch.num_rows
