@@ -48,12 +48,17 @@ def _create(over: Overlay, view: View, table: str) -> None:
     """An empty table for the view, with its descriptions. Raises ViewRefused."""
     view.check(over.connection)
     try:
-        over.connection.execute(f"create table {table} as\n{view.query}\nwith no data")
+        found = over.connection.execute(f"describe\n{view.query}").fetchall()
     except FAULTS:
         raise
     except duckdb.Error as error:
         raise view.refused(error) from None
-    found = over.connection.execute(f"describe {table}").fetchall()
+    # Rows are looked up by these columns one by one: in runs, as DuckDB would choose to keep them, that takes long.
+    columns = [
+        f"{sql.quoted(name)} {type_}{' using compression uncompressed' if name in view.indexed else ''}"
+        for name, type_, *_ in found
+    ]
+    over.connection.execute(f"create table {table} ({', '.join(columns)})")
     view.describe(over.connection, table, [row[0] for row in found])
 
 

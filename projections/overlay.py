@@ -1,10 +1,11 @@
 """A connection on which the names of the mirror and the views stand for other tables than usual."""
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from itertools import count
 
+import duckdb
 from duckdb import DuckDBPyConnection
 
 from projections import sql
@@ -32,27 +33,49 @@ class Overlay:
         """From now on `table` shows what `select` does."""
         self.connection.execute(f"create or replace view {self.above(table)} as {select}")
 
+    @contextmanager
+    def used(self) -> Iterator[None]:
+        """Until the block ends, names are looked up in the overlay. An error ends the transaction, if there is one."""
+        before: str = sql.value(self.connection, "select current_database()")
+        self.connection.execute(f"use {self.name}")
+        try:
+            yield
+        except BaseException:
+            with suppress(duckdb.TransactionException):  # a transaction that failed takes nothing but its end
+                self.connection.rollback()
+            raise
+        finally:
+            self.connection.execute(f"use {sql.quoted(before)}")
 
-@contextmanager
-def overlay(connection: DuckDBPyConnection) -> Iterator[Overlay]:
-    """Until the block ends, names are looked up in an overlay, which shows the file's tables until told otherwise.
+    def detach(self) -> None:
+        """Forget it. Nobody uses it any more."""
+        self.connection.execute(f"detach {self.name}")
+
+
+def attach(connection: DuckDBPyConnection, database: str, purpose: str = "overlay") -> Overlay:
+    """A new overlay of the file's `database`, not used yet, which shows the file's tables until told otherwise.
 
     SQL views of the file are not in it, beside `events` and `ops.broken`.
     """
-    database: str = sql.value(connection, "select current_database()")
-    over = Overlay(connection, f"overlay_{next(_numbers)}", database)
+    over = Overlay(connection, f"{purpose}_{next(_numbers)}", database)
     tables = connection.execute(
         sql.load("projections.catalogue", "overlay_tables.sql"), {"database": database}
     ).fetchall()
     connection.execute(f"attach ':memory:' as {over.name}")
+    for schema in ("pii", "ops"):
+        connection.execute(f"create schema {over.name}.{schema}")
+    for schema, table in tables:
+        name = f"{sql.quoted(schema)}.{sql.quoted(table)}"
+        over.point(name, f"from {over.below(name)}")
+    return over
+
+
+@contextmanager
+def overlay(connection: DuckDBPyConnection) -> Iterator[Overlay]:
+    """A new overlay of the database in use, used until the block ends and forgotten then."""
+    over = attach(connection, sql.value(connection, "select current_database()"))
     try:
-        for schema in ("pii", "ops"):
-            connection.execute(f"create schema {over.name}.{schema}")
-        for schema, table in tables:
-            name = f"{sql.quoted(schema)}.{sql.quoted(table)}"
-            over.point(name, f"from {over.below(name)}")
-        connection.execute(f"use {over.name}")
-        yield over
+        with over.used():
+            yield over
     finally:
-        connection.execute(f"use {sql.quoted(database)}")
-        connection.execute(f"detach {over.name}")
+        over.detach()

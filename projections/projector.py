@@ -16,7 +16,7 @@ from projections.known import Known
 from projections.rebuilding import build, discard
 from projections.registry import VIEWS
 from projections.transaction import transaction
-from projections.upkeep import refresh
+from projections.upkeep import Upkeep
 from projections.view import View, ViewRefused
 
 OnBatch = Callable[[int, float], None]
@@ -64,7 +64,7 @@ class Projector:
         self._mirrored: int = sql.value(connection, "select seq from ops.checkpoint")
         self._checkpoint: int = sql.value(connection, "select views_seq from ops.checkpoint")
         install(self, views, on_progress, refused)
-        scope.begin(connection)
+        self._upkeep = self._kept_up()
         self.settle()
         self.known = Known(self.cursor, lambda: self.views)
 
@@ -164,6 +164,8 @@ class Projector:
             except ViewRefused as error:
                 self.views = give_up(self.connection, self.views, error)
                 self.refused += (error,)
+                self._upkeep.close()
+                self._upkeep = self._kept_up()
 
     @contextmanager
     def _settled(self) -> Iterator[None]:
@@ -221,8 +223,12 @@ class Projector:
 
     def _refresh(self) -> None:
         """Bring every view up to the mirror, of which `scope_new` holds what is new."""
-        refresh(self.connection, [view for view in self.views if view.stored], lambda view: view.table)
+        self._upkeep.refresh()
         self.connection.execute("update ops.checkpoint set views_seq = seq")
+
+    def _kept_up(self) -> Upkeep:
+        database: str = sql.value(self.connection, "select current_database()")
+        return Upkeep(self.connection, database, self.views, lambda view: f"{sql.quoted(database)}.{view.table}")
 
     def _advance(self, seq: int) -> None:
         with self._advanced:

@@ -15,7 +15,7 @@ from projections.computing import PART_EVENTS, Progress, compute_part, define, n
 from projections.overlay import Overlay, overlay
 from projections.registry import resting_on
 from projections.transaction import transaction
-from projections.upkeep import refresh
+from projections.upkeep import Upkeep
 from projections.view import QUERY, View, ViewRefused
 
 if TYPE_CHECKING:
@@ -59,12 +59,12 @@ def build(projector: Projector, views: Sequence[View], on_progress: Progress) ->
         with closing(projector.cursor()) as follower, overlay(follower) as follow:
             for view in views:
                 follow.point(view.table, f"from {place(view)}")
-            scope.begin(follower)
-            while projector.mirrored - base > CLOSE_EVENTS:
-                base = _catch_up(follow, views, base)
-            with projector.lock:
-                _catch_up(follow, views, base)
-                _swap(over, views, time.monotonic() - started)
+            with closing(Upkeep(follower, over.database, views, place)) as upkeep:
+                while projector.mirrored - base > CLOSE_EVENTS:
+                    base = _catch_up(follow, upkeep, base)
+                with projector.lock:
+                    _catch_up(follow, upkeep, base)
+                    _swap(over, views, time.monotonic() - started)
     on_progress(views[-1].name, 1.0)
 
 
@@ -95,13 +95,13 @@ def _begin(connection: duckdb.DuckDBPyConnection, views: Sequence[View]) -> tupl
     return seq, parts, 0
 
 
-def _catch_up(over: Overlay, views: Sequence[View], base: int) -> int:
+def _catch_up(over: Overlay, upkeep: Upkeep, base: int) -> int:
     """Bring the new tables up to the mirror; its position."""
     with transaction(over.connection):
         seq: int = sql.value(over.connection, "select seq from ops.checkpoint")
         if seq > base:
             scope.run(over.connection, "new", after=base)
-            refresh(over.connection, views, lambda view: over.below(view.next_table))
+            upkeep.refresh()
             over.connection.execute(f"update {over.below('ops.build')} set base_seq = ?", [seq])  # noqa: S608 - ours
     return seq
 
@@ -119,6 +119,7 @@ def _swap(over: Overlay, views: Sequence[View], build_s: float) -> None:
             for view in views:
                 drop(connection, view.name)
                 connection.execute(f"alter table {view.next_table} rename to {sql.quoted(view.name)}")
+                index(connection, view)
                 note(connection, view, build_s)
             connection.execute("delete from ops.build")
             connection.execute("update ops.checkpoint set views_seq = seq")
@@ -130,6 +131,13 @@ def drop(connection: duckdb.DuckDBPyConnection, name: str) -> None:
     """Remove the table or SQL view of this name, if there is one."""
     for schema, kind in connection.execute(sql.load("projections.catalogue", "named.sql"), {"name": name}).fetchall():
         connection.execute(f"drop {kind} {sql.quoted(schema)}.{sql.quoted(name)}")
+
+
+def index(connection: duckdb.DuckDBPyConnection, view: View) -> None:
+    """Have the rows of a record or a person found without a scan, if they are not yet."""
+    for column in view.indexed:
+        name = sql.quoted(f"{view.name}_by_{column}")
+        connection.execute(f"create index if not exists {name} on {view.table} ({column})")
 
 
 def note(connection: duckdb.DuckDBPyConnection, view: View, build_s: float) -> None:

@@ -104,6 +104,11 @@ class View:
         return "canonical_id" in self.keys
 
     @property
+    def indexed(self) -> frozenset[str]:
+        """Columns by which the rows of a record or a person are looked up."""
+        return frozenset(self.manifest.columns.keys() & {"canonical_id", *self.keys} - {"pool_id"})
+
+    @property
     def schema(self) -> str:
         """`main`, or `pii` for what is personal."""
         return self.manifest.in_schema

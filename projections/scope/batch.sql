@@ -3,12 +3,4 @@ create or replace temp table scope_new (kind varchar, id uuid, type varchar, tar
 create or replace temp table scope_records (candidate_id uuid, old_id uuid);
 create or replace temp table scope_persons (canonical_id uuid);
 create or replace temp view scope_pools as select pool_id from pii.pools;
-create or replace temp view scope_rows as
-from pii.events
-where id in (
-    select candidate_id from scope_records
-    union
-    select id from scope_new where kind = 'pool'
-    union
-    select pool_id from pii.pools
-);
+create or replace temp table scope_rows as from scope_columns with no data;

@@ -31,6 +31,7 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Node, htt
 
 def alter(node: Node, old: str, new: str) -> None:
     with node.projector.lock:
+        node.projector.connection.execute("drop index if exists pii.profile_by_canonical_id")
         node.projector.connection.execute(f"alter table pii.profile rename column {old} to {new}")
 
 
