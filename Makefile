@@ -6,10 +6,10 @@ STAMP := $(VENV)/.installed
 WORKERS ?= auto
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo up test lint types bench bench-ledger bench-views soak lock clean
+.PHONY: help setup demo up test lint types bench bench-ledger bench-views bench-compliance soak lock clean
 
 help: ## list the targets
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 18
 
 setup: $(STAMP) ## virtual environment with the pinned packages
 
@@ -46,6 +46,9 @@ bench-ledger: setup ## the ledger side by side with UmaDB, PostgreSQL and SQLite
 
 bench-views: setup ## the views on a ledger of 5,000,000 events; KEEP=folder keeps it for the next run
 	$(BIN)/python -m tests.benchmarks.views $(if $(KEEP),--keep $(KEEP))
+
+bench-compliance: setup ## trails, proofs, erasure and verify on that history; KEEP=folder keeps it for the next run
+	$(BIN)/python -m tests.benchmarks.compliance $(if $(KEEP),--keep $(KEEP))
 
 soak: setup ## the long versions of the tests
 	RAPPORT_SOAK=1 $(BIN)/pytest -n $(WORKERS) --dist worksteal

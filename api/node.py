@@ -6,6 +6,8 @@ from collections.abc import Callable, Iterable, Mapping
 from contextlib import ExitStack
 from datetime import datetime
 from pathlib import Path
+from threading import RLock
+from time import sleep
 from types import TracebackType
 from typing import Any, Self
 from uuid import uuid4
@@ -16,23 +18,30 @@ from eventsourcing.persistence import OperationalError
 
 from api import status
 from api.building import Building, Rebuilds
-from api.reopening import Reopening, is_shut
+from api.erasing import Erasing
+from api.reopening import Reopening, Replacing, is_shut
 from api.standstill import is_full, sentence_of
 from consumers.loss import contradiction, secrets_lost
+from consumers.notary import Notary
 from consumers.projecting import Projecting
 from domain import candidate
 from domain.candidate import Candidate, CandidateEvent
+from domain.checkpoint import Checkpoint, NoteMalformed
 from domain.consent import Standing, standing
-from domain.errors import UnreadableCandidate
+from domain.errors import ErasedCandidate, UnreadableCandidate
 from domain.event import Recorded
 from domain.identity import Forest
 from domain.policy import Channel
 from domain.trail import standing_known_at
-from infra import codec
+from infra import codec, policy_file
+from infra.access_log import AccessLog
+from infra.checkpoints import Checkpoints
 from infra.crypto.claims import Claims
 from infra.crypto.keyring import GIVEN_UP, PEPPER, Keyring
 from infra.crypto.master import key_id_of, local_master_key
+from infra.crypto.signing import SigningKey, SigningKeyError, local_signing_key
 from infra.duckdb import DatabaseUnreadable, open_database
+from infra.erasing import Erasures
 from infra.jetstream import Bucket, Connection, JetStreamApplicationRecorder, LedgerReader, declare_stream
 from infra.jetstream.access import access
 from infra.jetstream.durability import Durability
@@ -44,10 +53,13 @@ from infra.recording import Recording
 from infra.settings import Settings
 from infra.snapshots import Snapshots
 from projections import MirrorOutdated, Projector, ViewRefused, mirrored, queries
+from projections.compliance_policy import with_policy
 from projections.computing import Progress, nobody
 from projections.publishing import Publisher
 from projections.registry import VIEWS, discover
 
+DRAIN_S, DRAIN_TRIES = 2.0, 20
+"""For so long new reads are refused while those under way end; so often that is tried, with as long a pause."""
 VIEWS_WAIT_S = 10.0
 """How long a command waits for the views to reach what it depends on."""
 
@@ -78,6 +90,7 @@ class Node:
         self.rebuilds = Rebuilds(self.building, settings.database)
         self.batches = Batches()
         self.instance = uuid4().hex
+        self._views_lock = RLock()
         self.server: EmbeddedServer | None = None
         self._stack = ExitStack()
 
@@ -98,6 +111,8 @@ class Node:
         settings = self.settings
         os.umask(0o077)  # everything a node writes is for its owner only, whatever the folder's mode
         prepare_folder(settings.data)
+        self.policy_toml, self.policy = policy_file.read(settings.policy)
+        self.policy.require(settings.jurisdiction)
         servers, system = settings.nats_access(), settings.nats_system_access()
         if servers is None:
             self.server = EmbeddedServer(settings.data / "nats", port=settings.nats_port)
@@ -110,6 +125,8 @@ class Node:
         self._stack.callback(self.durability.stop)
         self.durability.start(lambda trouble: log.error("durability not asserted", trouble=trouble))
         self.stream = stream = declare_stream(connection, replicas=settings.replicas)
+        Replacing(settings.database.absolute()).discard()
+        self.access_log = AccessLog(connection, stream, days=settings.access_log_days)
         self.projector = self._open_views()
         self._stack.callback(self._close_views)
         self._check_history()
@@ -129,16 +146,26 @@ class Node:
         self.recording = Recording(self.ledger, claims, self.forest_of)
         self._stack.callback(self.recording.close)
         self.pools = Pools(self.ledger, claims)
+        erasures = Bucket(connection, "erasures", replicas=settings.replicas)
+        self.erasures = Erasures(erasures, self.ledger, keys, self.keyring, claims, snapshots)
+        self._start_notary()  # stopped after projecting has: the last checkpoint covers all that it did
         self._start_projecting()
         self._stack.callback(self._stop_projecting)
         self._stack.callback(self.rebuilds.stop)
         self.reopening = Reopening(lambda: is_shut(self.projector), self._reopen_views)
         self._stack.callback(self.reopening.stop)
         self.reopening.start()
-        self.publisher = Publisher(self._reading, settings.snapshot_file, settings.snapshot_every_s)
+        self._start_beside()
+        log.info("node started", checkpoint=self.projector.checkpoint, ledger=self.ledger.last_seq())
+
+    def _start_beside(self) -> None:
+        """What has time: copies for others, erasures to be finished."""
+        self.publisher = Publisher(self._reading, self.settings.snapshot_file, self.settings.snapshot_every_s)
         self._stack.callback(self.publisher.stop)
         self.publisher.start()
-        log.info("node started", checkpoint=self.projector.checkpoint, ledger=self.ledger.last_seq())
+        self.erasing = Erasing(self)
+        self._stack.callback(self.erasing.stop)
+        self.erasing.start()
 
     def _open_views(self) -> Projector:
         """The views, built anew where their definition changed. Raises NodeError when the file is of no use."""
@@ -175,7 +202,23 @@ class Node:
             if not folder.is_dir():
                 raise NodeError(f"{folder} (RAPPORT_VIEWS) is no folder; name one, or leave it unset")
             views = (*VIEWS, *discover(folder, VIEWS, refused=refused))
+        views = with_policy(views, self.policy, self.settings.jurisdiction)
         return Projector(database, views, self.building.note, self.batches.note, refused)
+
+    def _start_notary(self) -> None:
+        """Who signs checkpoints. Raises NodeError when there is no key to sign with."""
+        settings, key = self.settings, signing_key(self.settings)
+        notes, every_s = Checkpoints(settings.checkpoints), settings.checkpoint_every_s
+        self.notary = Notary(self._reading, self._is_behind, key, notes, settings.log_origin, every_s)
+        self._stack.callback(self.notary.stop)
+        self.notary.start()
+
+    def _is_behind(self) -> bool:
+        """Whether the ledger holds more than the mirror, or cannot be asked."""
+        try:
+            return self.projector.mirrored < self.ledger.last_seq()
+        except OperationalError:
+            return True
 
     def _start_projecting(self) -> None:
         reader = LedgerReader(self.connection, self.stream)
@@ -194,11 +237,35 @@ class Node:
 
     def _reopen_views(self) -> None:
         """Goes on with the views' file after DuckDB has shut it. Raises NodeError while it cannot be opened."""
+        with self._views_lock:
+            if is_shut(self.projector):
+                self._reopen(lambda: None)
+
+    def rewrite_views(self) -> None:
+        """Writes the views' file anew, so that nothing is left in it of what it does not show any more.
+
+        Reads are refused for some moments at the end of it, when nobody else is reading; a query that lasts too long is
+        ended. Raises OperationalError, or as DuckDB does; then the old file stays in use.
+        """
+        with self._views_lock:
+            replacing = Replacing(self.settings.database.absolute())
+            with replacing.written(self.projector):
+                for _ in range(DRAIN_TRIES):
+                    if self.projector.drain(DRAIN_S):
+                        break
+                    sleep(DRAIN_S)
+                self._reopen(replacing.replace)
+
+    def _reopen(self, between: Callable[[], None]) -> None:
+        """Closes the views' file and opens it again, whatever becomes of what is done in between."""
         self._stop_projecting()
         self.rebuilds.stop()
-        self._close_views()
-        self.projector = self._open_views()
-        self._start_projecting()
+        try:
+            self._close_views()
+            between()
+        finally:
+            self.projector = self._open_views()
+            self._start_projecting()
 
     def _check_history(self) -> None:
         """Refuses to go on where views and ledger contradict each other."""
@@ -242,13 +309,19 @@ class Node:
         return forest
 
     def histories(self, candidate_id: str) -> list[list[Recorded[CandidateEvent]]]:
-        """The history, from the ledger, of every record that is or ever was one person with `candidate_id`."""
+        """The history, from the ledger, of every record that is or ever was one person with `candidate_id`. Records
+        that were of one person with it once, and were erased since, are left out.
+
+        Raises ErasedCandidate, or UnreadableCandidate when one of them cannot be read whole.
+        """
         self.wait_for(self.ledger.last_seq())
         with self.projector.cursor() as cursor:
             records = queries.ever_merged(cursor, candidate_id)
         histories = self.ledger.histories(records)
-        self._require_whole({id_: len(history) for id_, history in zip(records, histories, strict=True)})
-        return histories
+        if candidate_id not in histories:
+            raise ErasedCandidate(candidate.ERASED)
+        self._require_whole({id_: len(history) for id_, history in histories.items()})
+        return list(histories.values())
 
     def standing(
         self, candidate_id: str, channel: Channel, purpose: str, as_of: datetime, known_at: datetime | None = None
@@ -267,6 +340,8 @@ class Node:
         for state in states.values():
             if state.unreadable is not None:
                 raise UnreadableCandidate(state.unreadable)
+            if state.erased:
+                raise ErasedCandidate(candidate.ERASED)
         self._require_whole({id_: state.version for id_, state in states.items()})
         return list(states.values())
 
@@ -293,6 +368,10 @@ class Node:
             reasons.append(f"the ledger did not take the last append ({self.ledger.failure}); {SERVER_HINT}")
         if (failure := self.projecting.failure or self.reopening.failure) is not None:
             reasons.append(f"the views stand still: {sentence_of(failure, self.settings.database)}")
+        if self.notary.failure is not None:
+            reasons.append(self.notary.failure)
+        if self.erasing.failure is not None:
+            reasons.append(self.erasing.failure)
         return reasons
 
     def _doubt(self) -> str | None:
@@ -312,6 +391,27 @@ class Node:
         path = self.settings.node_file
         path.write_text(json.dumps({"url": url, "pid": os.getpid(), "instance": self.instance}) + "\n", "utf-8")
         return lambda: path.unlink(missing_ok=True)
+
+
+def last_checkpoint(settings: Settings) -> Checkpoint | None:
+    """What was last signed over the log of this folder; None when nothing was. Raises NodeError when it is no note.
+
+    To compare with, also where the key is lost: whether it was ours that signed is the notary's to say.
+    """
+    try:
+        note = Checkpoints(settings.checkpoints).last()
+        return None if note is None else Checkpoint.of(note.rpartition("\n\n")[0] + "\n")
+    except (NoteMalformed, OSError) as error:
+        raise NodeError(f"the last checkpoint cannot be read: {error}") from error
+
+
+def signing_key(settings: Settings) -> SigningKey:
+    """The key that checkpoints are signed with, made where there is none yet. Raises NodeError."""
+    configured = settings.signing_key.get_secret_value() if settings.signing_key else None
+    try:
+        return local_signing_key(configured, settings.signing_key_file, signed_before=settings.checkpoints.exists())
+    except SigningKeyError as error:
+        raise NodeError(str(error)) from error
 
 
 def prepare_folder(data: Path) -> None:

@@ -1,15 +1,23 @@
-"""The views' file opened again after DuckDB has shut it, as it does when a checkpoint fails for want of room."""
+"""The views' file opened again: after DuckDB has shut it, as it does when a checkpoint fails for want of room, or
+with a file written anew in its place."""
 
 import gc
-from collections.abc import Callable
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
 from threading import Event, Thread
+from time import monotonic, sleep
 
 import duckdb
 import structlog
+from eventsourcing.persistence import OperationalError
 
-from projections import Projector
+from infra.duckdb.database import ITS_FILES, copy_of
+from projections import Projector, rewriting
 
 LOOK_EVERY_S = 1.0
+CLOSED_WITHIN_S = 10.0
 
 log = structlog.get_logger()
 
@@ -63,3 +71,57 @@ class Reopening:
             else:
                 self.failure = None
                 log.info("views opened again")
+
+
+class Replacing:
+    """Puts a file written anew in the place of the one in use. Killed at any moment, one of the two is there whole."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._beside = copy_of(path)
+
+    @contextmanager
+    def written(self, projector: Projector) -> Iterator[None]:
+        """In the block the new file is there, whole and on disk; what is left of it afterwards is removed."""
+        self.discard()
+        try:
+            rewriting.rewrite(projector, self._beside)
+            _sync(self._beside)
+            yield
+        finally:
+            self.discard()
+
+    def replace(self) -> None:
+        """Puts it in place, once nobody reads the old one any more. Raises OperationalError when that does not end."""
+        until = monotonic() + CLOSED_WITHIN_S
+        while _is_open(self._path):
+            if monotonic() > until:
+                raise OperationalError("somebody keeps reading from the views' file")
+            sleep(0.05)
+            gc.collect()
+        if self._path.with_name(self._path.name + ".wal").exists():
+            raise OperationalError("the views' file could not be closed cleanly")
+        self._beside.replace(self._path)
+        _sync(self._path.parent)
+
+    def discard(self) -> None:
+        """Removes what an attempt left."""
+        for suffix in ITS_FILES:
+            self._beside.with_name(self._beside.name + suffix).unlink(missing_ok=True)
+
+
+def _is_open(path: Path) -> bool:
+    """Whether this process has the database open: then it cannot be opened in another way."""
+    try:
+        duckdb.connect(path, read_only=True).close()
+    except (duckdb.ConnectionException, duckdb.ResourceInUseException):
+        return True
+    return False
+
+
+def _sync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

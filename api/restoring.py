@@ -12,6 +12,7 @@ from consumers.verification import Progress
 from infra.crypto.claims import Claims
 from infra.crypto.keyring import GIVEN_UP, PEPPER, Keyring
 from infra.crypto.master import key_id_of, local_master_key
+from infra.erasing import kept
 from infra.jetstream import Bucket, declare_stream
 from infra.settings import Settings
 from projections import mirrored
@@ -110,3 +111,5 @@ def restore(settings: Settings, found: Evidence, planned: Plan, on_progress: Cal
     if planned.claims_lost:
         claims = Claims(Bucket(connection, "claims", replicas=settings.replicas), keyring.pepper())
         claim_again(claims, found.cursor)
+        for erasure in kept(Bucket(connection, "erasures", replicas=settings.replicas)):
+            claims.suppress(erasure.hashes)

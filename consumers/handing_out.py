@@ -1,6 +1,7 @@
 """The ledger as its server hands it out: what it cannot read, it passes over without a word."""
 
 from collections.abc import Iterator
+from itertools import chain
 
 from infra.jetstream import Connection, LedgerReader, RawMessage, Stream
 from infra.jetstream.stream import get_message
@@ -15,14 +16,22 @@ def handed_out(
 
     Raises OperationalError when the server stays away.
     """
+    return chain.from_iterable(batches(connection, stream, after, until, max_batch))
+
+
+def batches(
+    connection: Connection, stream: Stream, after: int, until: int, max_batch: int = 10_000
+) -> Iterator[list[RawMessage]]:
+    """The same by up to `max_batch` messages, in order."""
     position, silent_s = after, 0.0
     with LedgerReader(connection, stream).follow(after, max_batch=max_batch, max_wait_s=SILENT_S) as follower:
         for batch in follower:
-            for message in batch:
-                if message.seq > until:
-                    return
-                position = message.seq
-                yield message
+            position = batch[-1].seq if batch else position
+            if position > until:
+                yield [message for message in batch if message.seq <= until]
+                return
+            if batch:
+                yield batch
             silent_s = 0.0 if batch else silent_s + SILENT_S
             if position >= until or (silent_s and not _is_more(connection, stream, position, until)):
                 return

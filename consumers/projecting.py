@@ -2,17 +2,21 @@
 
 import threading
 import time
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from types import TracebackType
 from typing import Self
 
 import duckdb
 import pyarrow as pa
+import pyarrow.compute as pc
 import structlog
 from eventsourcing.persistence import OperationalError
 
 from consumers.decoding import table_of
 from consumers.loss import shown
+from domain.candidate import Erased
+from infra import codec
 from infra.crypto.keyring import Keyring
 from infra.jetstream import Follower, LedgerReader, RawMessage
 from projections import Projector, ViewRefused, mirrored
@@ -22,6 +26,8 @@ from projections.upkeep import FAULTS
 RETRY_AFTER_S = 1.0
 PAGE_EVENTS = 5_000
 """As many are read and decoded in one go. Fewer than that were all there are for now."""
+BATCHES_AHEAD = 3
+"""As many may wait, decoded: DuckDB folding its log into the file keeps one waiting for seconds."""
 SETTLE_AFTER_S = 300.0
 """While a backlog lasts, the mirror runs ahead of the views, for so long at most."""
 
@@ -35,10 +41,10 @@ class HistoryHole(Exception):
 class Ahead:
     """Iterates over the tables of `source`, which is run on a thread of its own while the caller works on others.
 
-    Each of them has at most `page` rows. Those that follow each other are handed out as one of at most `rows`, and as
-    many wait at most. One of less than `page` rows, be it empty, says that there is no more for now: then nothing is
-    waited for. Behind a full one it is handed out even when it is empty. What `source` raises is raised behind its
-    tables. Leaving the `with` block calls `stop`, upon which `source` has to end soon.
+    Each of them has at most `page` rows. Those that follow each other are handed out as one of at most `rows`, and
+    `BATCHES_AHEAD` times as many wait at most. One of less than `page` rows, be it empty, says that there is no more
+    for now: then nothing is waited for. Behind a full one it is handed out even when it is empty. What `source` raises
+    is raised behind its tables. Leaving the `with` block calls `stop`, upon which `source` has to end soon.
     """
 
     def __init__(self, source: Iterator[pa.Table], stop: Callable[[], None], page: int, rows: int) -> None:
@@ -46,7 +52,7 @@ class Ahead:
         self._stop = stop
         self._page = page
         self._rows = rows
-        self._waiting: list[pa.Table] = []
+        self._waiting: deque[pa.Table] = deque()
         self._count = 0
         self._error: BaseException | None = None
         self._hurry = self._over = self._left = False
@@ -72,17 +78,21 @@ class Ahead:
 
     def _take(self) -> pa.Table | None:
         with self._changed:
-            self._changed.wait_for(lambda: self._over or (self._waiting and (self._hurry or self._is_full())))
+            self._changed.wait_for(lambda: self._over or (self._waiting and (self._hurry or self._holds(1))))
             if not self._waiting:
                 if self._error is not None:
                     raise self._error
                 return None
-            tables, self._waiting, self._count = self._waiting, [], 0
+            tables, count = list[pa.Table](), 0
+            while self._waiting and count + self._page <= self._rows:  # so that nothing is joined to a full one
+                tables.append(self._waiting.popleft())
+                count += tables[-1].num_rows
+            self._count -= count
             self._changed.notify_all()
         return pa.concat_tables(tables)
 
-    def _is_full(self) -> bool:
-        return self._count + self._page > self._rows
+    def _holds(self, batches: int) -> bool:
+        return self._count + self._page > self._rows * batches
 
     def _run(self) -> None:
         error = None
@@ -104,7 +114,7 @@ class Ahead:
                 self._count += table.num_rows
             self._hurry = table.num_rows < self._page
             self._changed.notify_all()
-            self._changed.wait_for(lambda: self._left or not self._is_full())
+            self._changed.wait_for(lambda: self._left or not self._holds(BATCHES_AHEAD))
             return not self._left
 
 
@@ -157,6 +167,7 @@ class Projecting:
         """From the checkpoint on, until stopped."""
         page = min(PAGE_EVENTS, self._batch_events)
         position = self._projector.mirrored
+        self._keyring.read_ahead(self._reader.last_seq() - position, lambda: not self._stopping.is_set())
         with self._reader.follow(position, max_batch=page) as self._follower:
             tables = self._tables(self._follower, position)
             with Ahead(tables, self._follower.stop, page, self._batch_events) as ahead:
@@ -170,7 +181,14 @@ class Projecting:
                     else:
                         self._projector.apply(table)
                         settle_at = time.monotonic() + SETTLE_AFTER_S
+                    self._forget_erased(table)
                     self.failure = None
+
+    def _forget_erased(self, table: pa.Table) -> None:
+        """Has no key at hand of whoever was erased, through this node or another."""
+        erased = table.select(["kind", "id"]).filter(pc.equal(table["type"], Erased.type))
+        for row in erased.to_pylist():
+            self._keyring.forget(codec.aggregate_id(row["kind"], row["id"]))
 
     def _tables(self, follower: Follower, position: int) -> Iterator[pa.Table]:
         """What lies behind `position`, up to where the ledger passes over a seq: what a server cannot read, it leaves

@@ -7,17 +7,22 @@ from typing import Annotated, Literal
 from pydantic import Field, TypeAdapter
 
 from domain import errors
-from domain.consent import STATEMENT_TYPES, TAKEN_BACK, Standing, Statement, effective_at
+from domain.consent import OF_EVERY_CELL, STATEMENT_TYPES, TAKEN_BACK, Standing, Statement, effective_at
 from domain.event import Event, HexId, Label, Name, Personal, Purpose, Text, UtcDatetime, catalogue, check_clock
 from domain.policy import (
     DEFAULT_PURPOSE,
     ActorKind,
     Basis,
     Channel,
+    ErasureGround,
     OptOutMethod,
+    RequestKind,
+    RequestOutcome,
+    RestrictionGround,
     Right,
     Seniority,
 )
+from domain.request import Request, check_extended, check_open, check_received, closed, extended
 
 # ── ids ────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -172,25 +177,39 @@ class Hired(_Application, type="hired"):
     """The application ended in a hire; `stage` is the one it had come to."""
 
 
-class ConsentGiven(CandidateEvent, type="consent_given"):
+class _Evidence(CandidateEvent):
+    """What shows that somebody was asked, or answered: which text, in which language, how, under whose law."""
+
+    notice_version: Label | None = None
+    wording_hash: WordingHash | None = None
+    method: Label | None = None
+    language: Language | None = None
+    jurisdiction: Jurisdiction | None = None
+
+
+class ConsentRequested(_Evidence, type="consent_requested"):
+    """The person was asked for consent; nothing follows from that."""
+
+    purpose: Purpose = DEFAULT_PURPOSE
+
+
+class ConsentGiven(_Evidence, type="consent_given", v=2):
     """Consent with its evidence (Art. 7(1) GDPR). Without a channel it covers every channel."""
 
     purpose: Purpose = DEFAULT_PURPOSE
-    notice_version: Label | None = None
-    wording_hash: WordingHash | None = None
-    method: Label | None = None
-    language: Language | None = None
     expires_at: UtcDatetime | None = None
 
 
-class ConsentWithdrawn(CandidateEvent, type="consent_withdrawn"):
+class ConsentRefused(_Evidence, type="consent_refused"):
+    """The person was asked and said no. It withdraws nothing: what was not given cannot be taken back."""
+
+    purpose: Purpose = DEFAULT_PURPOSE
+
+
+class ConsentWithdrawn(_Evidence, type="consent_withdrawn", v=2):
     """Consent taken back (Art. 7(3) GDPR). Without a purpose or channel it takes back all."""
 
     purpose: Purpose | None = None
-    notice_version: Label | None = None
-    wording_hash: WordingHash | None = None
-    method: Label | None = None
-    language: Language | None = None
 
 
 class OptedOut(CandidateEvent, type="opted_out"):
@@ -224,6 +243,66 @@ class NoticeGiven(CandidateEvent, type="notice_given"):
     notice_version: Label | None = None
 
 
+class Restricted(CandidateEvent, type="restricted"):
+    """From now on the person's data is stored and not used (Art. 18 GDPR), on whatever channel, for any purpose."""
+
+    ground: RestrictionGround
+    request: HexId | None = None
+
+
+class RestrictionLifted(CandidateEvent, type="restriction_lifted"):
+    """Data may be used again. The person has to be told before (Art. 18(3) GDPR): `informed_at` says when."""
+
+    informed_at: UtcDatetime | None = None
+    request: HexId | None = None
+
+
+class RequestReceived(CandidateEvent, type="request_received"):
+    """The person asked for what Art. 15 to 21 GDPR give them; `request` is the id of the matter."""
+
+    request: HexId
+    asks_for: RequestKind
+    details: Personal[Text | None] = None
+
+
+class RequestExtended(CandidateEvent, type="request_extended"):
+    """The time to answer is two months longer (Art. 12(3) GDPR); the person was told, with the reason."""
+
+    request: HexId
+    reason: Literal["complexity", "number"]
+    explanation: Personal[Text | None] = None
+
+
+class RequestClosed(CandidateEvent, type="request_closed"):
+    """The request was answered. One that is refused needs the reason (Art. 12(4) GDPR)."""
+
+    request: HexId
+    outcome: RequestOutcome
+    explanation: Personal[Text | None] = None
+
+
+class RecipientNotified(CandidateEvent, type="recipient_notified"):
+    """Somebody to whom data had been disclosed was told what to do with it (Art. 19 GDPR), or confirmed it."""
+
+    recipient: Label
+    about: Literal["rectification", "erasure", "restriction"]
+    acknowledged: bool = False
+    request: HexId | None = None
+
+
+class Erased(CandidateEvent, type="erased"):
+    """The last event of a record (Art. 17 GDPR): its key is destroyed after this. `erasure` names the proceeding.
+
+    When the stored bodies of its events go as well, `bodies` holds the ledger position and the SHA-256 of each, by
+    which the log of all events still proves.
+    """
+
+    erasure: HexId
+    ground: ErasureGround
+    request: HexId | None = None
+    bodies: tuple[tuple[int, WordingHash], ...] = ()
+
+
 class Merged(CandidateEvent, type="merged"):
     """This record is the same person as `into`, which stands for both from now on."""
 
@@ -240,10 +319,15 @@ EVENTS = catalogue(
     *(Sourced, ProfileCorrected, Tagged, Untagged, Emailed, Messaged, Delivered, Bounced, Complained, Opened),
     *(Clicked, Replied, EventAttended, ConsentGiven, ConsentWithdrawn, OptedOut, OptedIn, BasisRecorded),
     *(NoticeGiven, Merged, Unmerged, PreferencesUpdated, Applied, StageChanged, Rejected, Hired),
+    *(ConsentRequested, ConsentRefused, Restricted, RestrictionLifted, RequestReceived, RequestExtended),
+    *(RequestClosed, RecipientNotified, Erased),
 )  # fmt: skip
 
 INTENTIONS = (Emailed, Messaged)
 """Contacts we make; refused at the door without standing. Everything else is a fact and is recorded."""
+
+BY_COMMAND = {Erased.type: "erase"}
+"""What a command of its own does, with all that goes with it; no interaction can be one. By type: its name."""
 
 # ── state and evolve ───────────────────────────────────────────────────────────────────────────────
 
@@ -266,11 +350,15 @@ class Candidate:
     statements: tuple[Statement, ...] = ()
     merged_into: str | None = None
     merged_seq: int | None = None
+    requests: tuple[Request, ...] = ()
+    erased: bool = False
     unreadable: str | None = None
 
 
-STATE_VERSION = 1
+STATE_VERSION = 2
 """To be raised when `evolve` makes another state of the same events: states kept by older code are then not used."""
+
+ERASED = "this person was erased; nothing more is recorded of them"
 
 STATE = TypeAdapter(Candidate)
 """A state to JSON and back; what comes back equals what went in."""
@@ -296,6 +384,15 @@ def evolve(state: Candidate, event: CandidateEvent, version: int, seq: int, reco
             return replace(state, merged_into=survivor, merged_seq=seq)
         case Unmerged():
             return replace(state, merged_into=None, merged_seq=None)
+        case RequestReceived(request=request):
+            received = Request(request, event.asks_for, event.occurred_at)
+            return replace(state, requests=(*(r for r in state.requests if r.id != request), received))
+        case RequestExtended(request=request):
+            return replace(state, requests=extended(state.requests, request))
+        case RequestClosed(request=request):
+            return replace(state, requests=closed(state.requests, request))
+        case Erased():
+            return replace(state, erased=True)
     return state
 
 
@@ -306,7 +403,7 @@ def statement(candidate_id: str, event: CandidateEvent, seq: int, recorded_at: d
         seq=seq,
         occurred_at=effective_at(event.type, event.occurred_at, recorded_at),
         type=event.type,
-        channel=event.channel,
+        channel=None if event.type in OF_EVERY_CELL else event.channel,
         purpose=getattr(event, "purpose", None),
         basis=getattr(event, "basis", None),
         expires_at=getattr(event, "expires_at", None),
@@ -329,10 +426,13 @@ def decide(
     `survivor` is the state of the candidate a merge points at. `standing` is given for an intended contact
     only; facts reported by others are recorded whatever the standing.
 
-    Raises UnreadableCandidate, OccurredInFuture, MergeRefused, OptInWithoutEvidence or NotContactable.
+    Raises UnreadableCandidate, ErasedCandidate, OccurredInFuture, MergeRefused, RequestRefused, OptInWithoutEvidence
+    or NotContactable.
     """
     if state.unreadable is not None:
         raise errors.UnreadableCandidate(state.unreadable)
+    if state.erased:
+        raise errors.ErasedCandidate(ERASED)
     if interaction_key(proposed) in state.interactions:
         return ()
     check_clock(proposed, now)
@@ -348,6 +448,16 @@ def decide(
                 "an opt-in on a person's behalf needs data.evidence; "
                 "if the person did it, say so with actor candidate:…"
             )
+        case RequestReceived():
+            check_received(state.requests, proposed.request)
+        case RequestExtended():
+            check_extended(state.requests, proposed.request)
+        case RequestClosed(outcome=RequestOutcome.REFUSED) if not proposed.explanation:
+            raise errors.RequestRefused(
+                "a request that is refused needs data.explanation: the reason (Art. 12(4) GDPR)"
+            )
+        case RequestClosed():
+            check_open(state.requests, proposed.request)
         case Emailed() | Messaged() if standing is not None and not standing.contactable:
             because = "" if standing.because_seq is None else f" (event {standing.because_seq})"
             raise errors.NotContactable(
@@ -365,5 +475,7 @@ def _check_merge(state: Candidate, proposed: Merged, survivor: Candidate | None)
         raise errors.MergeRefused(f"already merged into {state.merged_into}; unmerge it first")
     if survivor is None or survivor.version == 0:
         raise errors.MergeRefused("the candidate to merge into is not known")
+    if survivor.erased:
+        raise errors.MergeRefused("the candidate to merge into was erased")
     if survivor.merged_into is not None:
         raise errors.MergeRefused(f"the candidate to merge into was merged away; merge into {survivor.merged_into}")

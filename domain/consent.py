@@ -3,6 +3,7 @@
 A person may hold several records (merges). Each statement belongs to the record it was made on. The rule,
 per channel and purpose ("cell"), over the statements in force at the time asked about:
 
+0. A restriction holds for every cell until a later lifting (Art. 18 GDPR): data is stored and not used.
 1. An opt-out (or a spam complaint) holds until a later opt-in that covers the cell (Art. 21(3) GDPR).
 2. Otherwise a withdrawal of consent holds until a later consent (Art. 7(3)); another basis does not revive
    what the person withdrew (EDPB Guidelines 05/2020, points 121-123).
@@ -22,15 +23,18 @@ from enum import StrEnum
 
 from domain.policy import Basis, Channel
 
-RESTRICTIONS = frozenset({"opted_out", "complained"})
-TAKEN_BACK = RESTRICTIONS | {"consent_withdrawn"}
+OPT_OUTS = frozenset({"opted_out", "complained"})
+TAKEN_BACK = OPT_OUTS | {"consent_withdrawn", "restricted"}
 """What a person says against being contacted. It is never passed over: see `effective_at` and `interaction_key`."""
-STATEMENT_TYPES = RESTRICTIONS | {"opted_in", "consent_given", "consent_withdrawn", "basis_recorded"}
+OF_EVERY_CELL = frozenset({"restricted", "restriction_lifted"})
+"""Statements that are about all use of the data, whatever channel they came by."""
+STATEMENT_TYPES = TAKEN_BACK | OF_EVERY_CELL | {"opted_in", "consent_given", "basis_recorded"}
 
 
 class Status(StrEnum):
     """The state of one cell; the words for bases are `Basis`."""
 
+    RESTRICTED = "restricted"
     OPTED_OUT = "opted_out"
     WITHDRAWN = "withdrawn"
     CONSENT = "consent"
@@ -98,7 +102,9 @@ def standing(
         answers = [s for s in held if s.type in by]
         return [s for s in held if s.type in types and not any(_answers(a, s, joined) for a in answers)]
 
-    if out := unanswered(RESTRICTIONS, by={"opted_in"}):
+    if restricted := unanswered(["restricted"], by={"restriction_lifted"}):
+        return Standing(False, Status.RESTRICTED, _latest(restricted).seq)
+    if out := unanswered(OPT_OUTS, by={"opted_in"}):
         return Standing(False, Status.OPTED_OUT, _latest(out).seq)
     if withdrawn := unanswered(["consent_withdrawn"], by={"consent_given"}):
         return Standing(False, Status.WITHDRAWN, _latest(withdrawn).seq)

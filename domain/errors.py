@@ -71,6 +71,18 @@ class InvalidModel(Refused):
     code = "invalid-model"
 
 
+class RequestRefused(Refused):
+    """A data subject's request that is not known, was closed, or may not be extended again."""
+
+    code = "request-refused"
+
+
+class ErasedCandidate(Refused):
+    """The person was erased (Art. 17 GDPR): nothing more is recorded, and nothing can be read."""
+
+    code = "erased"
+
+
 class ConcurrentChange(Refused):
     """Others kept changing the same aggregate; the bounded retries are used up. Trying again is safe."""
 

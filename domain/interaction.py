@@ -71,8 +71,10 @@ def parse(record: Any) -> Interaction:
     except ValidationError as error:
         raise InvalidInteraction(_sentence(error)) from None
     if interaction.type not in candidate.EVENTS:
-        known = ", ".join(sorted(candidate.EVENTS))
+        known = ", ".join(sorted(candidate.EVENTS.keys() - candidate.BY_COMMAND.keys()))
         raise InvalidInteraction(f"type: unknown type {interaction.type[:40]!r}; known are {known}")
+    if (command := candidate.BY_COMMAND.get(interaction.type)) is not None:
+        raise InvalidInteraction(f"type: {interaction.type} is what `rapport {command}` does, and no interaction")
     if interaction.candidate.is_empty():
         raise InvalidInteraction("candidate: name one of id, email, phone, profile or ref")
     if interaction.id is None:

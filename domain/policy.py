@@ -59,6 +59,46 @@ class Right(StrEnum):
     OBJECTION = "art_21"
 
 
+class RequestKind(StrEnum):
+    """What a data subject may ask for, by the article of the GDPR that gives the right."""
+
+    ACCESS = "access"  # Art. 15
+    RECTIFICATION = "rectification"  # Art. 16
+    ERASURE = "erasure"  # Art. 17
+    RESTRICTION = "restriction"  # Art. 18
+    PORTABILITY = "portability"  # Art. 20
+    OBJECTION = "objection"  # Art. 21
+
+
+class RequestOutcome(StrEnum):
+    """How a request ended."""
+
+    FULFILLED = "fulfilled"
+    REFUSED = "refused"  # Art. 12(4), 12(5)
+    WITHDRAWN = "withdrawn"
+
+
+class RestrictionGround(StrEnum):
+    """Why data is stored but not used: Art. 18(1)(a) to (d) GDPR."""
+
+    ACCURACY_CONTESTED = "accuracy_contested"
+    UNLAWFUL = "unlawful"
+    NEEDED_FOR_CLAIMS = "needed_for_claims"
+    OBJECTION_PENDING = "objection_pending"
+
+
+class ErasureGround(StrEnum):
+    """Why data is erased: Art. 17(1)(a) to (f) GDPR, and the end of the time for which it may be kept."""
+
+    NO_LONGER_NECESSARY = "no_longer_necessary"
+    CONSENT_WITHDRAWN = "consent_withdrawn"
+    OBJECTION = "objection"
+    UNLAWFUL = "unlawful"
+    LEGAL_OBLIGATION = "legal_obligation"
+    CHILD = "child"
+    RETENTION_ENDED = "retention_ended"  # Art. 5(1)(e)
+
+
 class OptOutMethod(StrEnum):
     """How an opt-out reached us."""
 

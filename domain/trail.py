@@ -14,8 +14,11 @@ from domain.event import Recorded
 from domain.identity import Edge, Forest
 from domain.policy import DEFAULT_PURPOSE, Channel
 
-RELEVANT_TYPES = STATEMENT_TYPES | {"sourced", "notice_given", "emailed", "messaged", "merged", "unmerged"}
-"""What belongs in a consent trail: statements, what the person was told, and what was done on their strength."""
+RELEVANT_TYPES = STATEMENT_TYPES | {
+    *("sourced", "notice_given", "consent_requested", "consent_refused", "emailed", "messaged", "merged", "unmerged"),
+    *("request_received", "request_extended", "request_closed", "recipient_notified"),
+}
+"""What belongs in a consent trail: statements, what the person was told and asked for, and what was done on it."""
 
 History = Sequence[Recorded[CandidateEvent]]
 

@@ -39,7 +39,13 @@ class Step:
     personal: Callable[[Fields, Fields], Fields] = _as_they_were
 
 
-UPCASTERS: dict[tuple[str, str, int], Step] = {}
+ADDS = Step()
+"""Of a version that only adds fields that may be absent: what was stored before looks as it did."""
+
+UPCASTERS: dict[tuple[str, str, int], Step] = {
+    ("candidate", "consent_given", 1): ADDS,  # jurisdiction
+    ("candidate", "consent_withdrawn", 1): ADDS,  # jurisdiction
+}
 """By kind, type and the version that a step starts from."""
 
 

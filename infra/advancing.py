@@ -6,10 +6,9 @@ from typing import NamedTuple
 
 from domain import candidate
 from domain.candidate import Candidate, CandidateEvent
-from domain.errors import UnreadableCandidate
 from infra import codec
 from infra.crypto.keyring import Keyring
-from infra.history import decoded, fold
+from infra.history import Closed, decoded, fold
 from infra.jetstream import Connection, LedgerCorruptedError
 from infra.jetstream.later import count, read_behind
 from infra.jetstream.message import decode
@@ -96,7 +95,7 @@ class Advancing:
         except LedgerCorruptedError:
             return None
         history = decoded(name, behind, key, CandidateEvent)
-        if isinstance(history, UnreadableCandidate):
+        if isinstance(history, Closed):
             return None
         if any(r.version != base.version + n for n, r in enumerate(history, 1)):
             return None

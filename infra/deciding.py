@@ -12,11 +12,12 @@ from uuid import uuid4
 from pydantic import ValidationError
 
 from domain import candidate, errors
-from domain.candidate import INTENTIONS, Candidate, CandidateEvent, InteractionKey, Merged, Unmerged
+from domain.candidate import ERASED, INTENTIONS, Candidate, CandidateEvent, InteractionKey, Merged, Unmerged
 from domain.consent import Standing, standing
 from domain.event import utc_now
 from domain.identity import Forest
 from domain.interaction import Interaction, Reference, event_of
+from infra.crypto.claims import SUPPRESSED
 from infra.identifiers import identifiers_of
 
 PROVISIONAL_SEQ = 2**62
@@ -82,8 +83,11 @@ class Round:
     def _found(self, reference: Reference, identifiers: Iterable[str]) -> str | None:
         """The candidate that `reference` means, by its strongest identifier; an id without events only if alone."""
         named = [reference.id, *(self._holders.get(i) for i in identifiers)]
-        held = list(dict.fromkeys(n for n in named if n is not None))
+        held = list(dict.fromkeys(n for n in named if n not in (None, SUPPRESSED)))
         self.touched |= set(held)
+        if SUPPRESSED in named and not any(self._held(id_).version > 0 for id_ in held):
+            # With an identifier of somebody living beside it, it is about them: a telephone may be two people's.
+            raise errors.ErasedCandidate(ERASED)
         if len(held) < 2:
             return held[0] if held else None
         known = [id_ for id_ in held if self._held(id_).version > 0]
@@ -117,6 +121,8 @@ class Round:
         return event_of(interaction, identifiers=new, into=self._into(interaction, state))
 
     def _is_free(self, holder: str | None, id_: str) -> bool:
+        if holder == SUPPRESSED:
+            return False
         return holder in (None, id_) or self._held(str(holder)).version == 0
 
     def _into(self, interaction: Interaction, state: Candidate) -> str | None:

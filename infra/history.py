@@ -9,7 +9,8 @@ from eventsourcing.persistence import StoredEvent
 from pydantic import ValidationError
 
 from domain import candidate
-from domain.candidate import Candidate, CandidateEvent
+from domain.candidate import ERASED, Candidate, CandidateEvent, Erased
+from domain.errors import ErasedCandidate
 from domain.errors import UnreadableCandidate as Unreadable
 from domain.event import Event, Recorded
 from domain.upcasters import UnknownEventError
@@ -21,8 +22,26 @@ _E = TypeVar("_E", bound=Event)
 Stored = list[tuple[StoredMessage, StoredEvent]]
 
 
-def decoded(name: str, history: Stored, key: bytes | None, of: type[_E]) -> list[Recorded[_E]] | Unreadable:
-    """The events of an aggregate as the ledger holds them, or why one of them cannot be read."""
+class Ended(ErasedCandidate):
+    """There are no events to be had: the person was erased. `version` and `seq` are those of the last event."""
+
+    def __init__(self, version: int, seq: int) -> None:
+        super().__init__(ERASED)
+        self.version = version
+        self.seq = seq
+
+
+Closed = Unreadable | Ended
+"""Why there are no events to be had."""
+
+
+def decoded(name: str, history: Stored, key: bytes | None, of: type[_E]) -> list[Recorded[_E]] | Closed:
+    """The events of an aggregate as the ledger holds them, or why one of them cannot be read.
+
+    Who was erased is so from that event on, even while the key is still there.
+    """
+    if history and history[-1][1].topic == Erased.type:
+        return Ended(history[-1][1].originator_version, history[-1][0].seq)
     try:
         return [_recorded(name, message, event, key, of) for message, event in history]
     except (codec.KeyDestroyedError, SealBrokenError, UnknownEventError, ValidationError) as error:
@@ -38,9 +57,9 @@ def _recorded(name: str, message: StoredMessage, stored: StoredEvent, key: bytes
     return Recorded(codec.split_id(name)[1], version, message.seq, message.recorded_at, event)
 
 
-def readable(history: list[Recorded[_E]] | Unreadable) -> list[Recorded[_E]]:
-    """The events. Raises UnreadableCandidate where there is a reason instead."""
-    if isinstance(history, Unreadable):
+def readable(history: list[Recorded[_E]] | Closed) -> list[Recorded[_E]]:
+    """The events. Raises UnreadableCandidate or ErasedCandidate where there is a reason instead."""
+    if isinstance(history, Closed):
         raise history
     return history
 
@@ -50,8 +69,10 @@ def fold(state: Candidate, history: Iterable[Recorded[CandidateEvent]]) -> Candi
     return reduce(lambda s, r: candidate.evolve(s, r.event, r.version, r.seq, r.recorded_at), history, state)
 
 
-def state_of(id_: str, history: list[Recorded[CandidateEvent]] | Unreadable) -> Candidate:
+def state_of(id_: str, history: list[Recorded[CandidateEvent]] | Closed) -> Candidate:
     """The state that a whole history makes; one that cannot be read makes a state that says so."""
+    if isinstance(history, Ended):
+        return Candidate(id_, history.version, history.seq, erased=True)
     if isinstance(history, Unreadable):
         return Candidate(id_, version=1, unreadable=str(history))
     return fold(Candidate(id_), history)

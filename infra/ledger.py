@@ -11,13 +11,12 @@ from eventsourcing.persistence import DataError, IntegrityError, OperationalErro
 from domain import candidate, pool
 from domain.candidate import Candidate, CandidateEvent
 from domain.consent import TAKEN_BACK
-from domain.errors import UnreadableCandidate as Unreadable
 from domain.event import Event, Recorded, utc_now
 from domain.pool import Pool, PoolEvent
 from infra import codec
 from infra.advancing import Advancing
 from infra.crypto.keyring import Keyring
-from infra.history import decoded, readable, state_of
+from infra.history import Closed, Ended, decoded, readable, state_of
 from infra.jetstream import JetStreamApplicationRecorder
 from infra.snapshots import Snapshots
 from infra.states import States
@@ -64,13 +63,14 @@ class Ledger:
         """The ledger's last position; 0 when it is empty."""
         return self._recorder.max_notification_id() or 0
 
-    def histories(self, candidate_ids: Sequence[str]) -> list[list[Recorded[CandidateEvent]]]:
-        """Everything recorded on each candidate, decrypted, in order; empty where nothing was.
+    def histories(self, candidate_ids: Sequence[str]) -> dict[str, list[Recorded[CandidateEvent]]]:
+        """Everything recorded on each candidate, decrypted, in order; empty where nothing was. The erased are left out.
 
         Raises UnreadableCandidate when an event of one of them cannot be read.
         """
         names = [codec.aggregate_id(candidate.KIND, id_) for id_ in candidate_ids]
-        return [readable(history) for history in self._read(names, CandidateEvent)]
+        found = zip(candidate_ids, self._read(names, CandidateEvent), strict=True)
+        return {id_: readable(history) for id_, history in found if not isinstance(history, Ended)}
 
     def candidates(self, ids: Iterable[str], *, fresh: bool = False) -> dict[str, Candidate]:
         """The state of each candidate, version 0 for unknown ones.
@@ -87,6 +87,10 @@ class Ledger:
     def forget(self, ids: Iterable[str]) -> None:
         """The next look at these candidates is at the ledger."""
         self._states.doubt(ids)
+
+    def drop(self, candidate_id: str) -> None:
+        """Has nothing of an erased candidate at hand any more."""
+        self._states.drop(candidate_id)
 
     def pool(self, pool_id: str) -> Pool:
         """The state of one pool, version 0 when there is none of this id."""
@@ -163,7 +167,7 @@ class Ledger:
             self._keep(found[id_], history[0].seq - 1 if isinstance(history, list) and history else 0, era)
         return found
 
-    def _read(self, names: Sequence[str], of: type[_E]) -> list[list[Recorded[_E]] | Unreadable]:
+    def _read(self, names: Sequence[str], of: type[_E]) -> list[list[Recorded[_E]] | Closed]:
         """The history of each aggregate, or why it cannot be read; one that cannot leaves the others alone."""
         histories = self._recorder.read_many(names) if names else []
         keys = self._keyring.existing(name for name, history in zip(names, histories, strict=True) if history)

@@ -41,7 +41,7 @@ jetstream {{
 """
 
 # Less frequent garbage collection within a bound of memory: the log is read 10 to 20 % faster.
-GO_RUNTIME = {"GOGC": "400", "GOMEMLIMIT": "512MiB"}
+GO_RUNTIME = {"GOGC": "400", "GOMEMLIMIT": "1GiB"}
 
 # The server replaces the shell, so its pid is ours to signal. The watcher beside it reads a pipe that only this
 # process writes to: when this process dies, however it dies, the pipe ends and the server is asked to stop.

@@ -24,7 +24,7 @@ from domain.identity import Forest
 from domain.interaction import Interaction, Reference
 from domain.policy import APPEND_ATTEMPTS
 from infra import codec
-from infra.crypto.claims import LEASE, Claims
+from infra.crypto.claims import LEASE, SUPPRESSED, Claims
 from infra.deciding import Cut, Pending, Round, into_reference
 from infra.identifiers import identifiers_of
 from infra.ledger import Append, Ledger
@@ -109,12 +109,14 @@ class Recording:
     def resolve(self, reference: Reference) -> str:
         """The candidate `reference` means.
 
-        Raises UnresolvedCandidate or AmbiguousCandidate.
+        Raises UnresolvedCandidate, AmbiguousCandidate or ErasedCandidate.
         """
         identifiers = identifiers_of(reference)
         holders = self._claims.resolve(identifiers)
         named = list(dict.fromkeys([*([reference.id] if reference.id else []), *holders.values()]))
-        known = [id_ for id_ in named if self._ledger.candidates([id_])[id_].version > 0]
+        known = [id_ for id_ in named if id_ != SUPPRESSED and self._ledger.candidates([id_])[id_].version > 0]
+        if not known and SUPPRESSED in named:
+            raise errors.ErasedCandidate(candidate.ERASED)
         if not known:
             raise errors.UnresolvedCandidate("no candidate answers to this reference")
         if not set(known) <= self.forest_of(known[0]).members(known[0]):
@@ -221,8 +223,8 @@ class Recording:
             except errors.InvalidInteraction:
                 continue  # refused with its reason when its turn comes
         holders = self._claims.resolve(identifiers)
-        states = self._ledger.candidates(ids | set(holders.values()))
-        self._claims.remember({i: id_ for i, id_ in holders.items() if states[id_].version > 0})
+        states = self._ledger.candidates(ids | set(holders.values()) - {SUPPRESSED})
+        self._claims.remember({i: id_ for i, id_ in holders.items() if id_ in states and states[id_].version > 0})
         return Round(holders, states, self)
 
     def _claim(self, pending: dict[str, Pending]) -> list[int]:
@@ -230,7 +232,7 @@ class Recording:
         wanted = {identifier: id_ for p in pending.values() for identifier, id_ in p.claims.items()}
         held = self._claims.claim(wanted)
         taken = {i: holder for i, holder in held.items() if holder != wanted[i]}
-        empty = {id_ for id_, state in self.fresh(set(taken.values())).items() if state.version == 0}
+        empty = {id_ for id_, state in self.fresh(set(taken.values()) - {SUPPRESSED}).items() if state.version == 0}
         losers = set()
         for identifier, holder in taken.items():
             ours = holder in self._given_up

@@ -6,6 +6,8 @@ from typing import Literal, Self
 from pydantic import Field, SecretStr
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from domain.checkpoint import ORIGIN
+from domain.compliance_policy import GENERAL
 from infra.jetstream.access import Access, AccessError, access
 
 CLUSTER_ONLY = (
@@ -62,9 +64,47 @@ class Settings(BaseSettings):
     )
     views: Path | None = Field(None, description="a folder of views of one's own, each a folder as in projections/")
 
+    policy: Path | None = Field(
+        None, description="a compliance policy of one's own; `rapport policy --toml` prints the one to start from"
+    )
+    jurisdiction: str = Field(
+        GENERAL,
+        pattern="^[A-Z]{2}$",
+        description="whose law people are under of whom none is known, by the policy's code",
+    )
+
     snapshot_every_s: float = Field(
         0.0, ge=0, description="seconds between published snapshots; 0 publishes them on demand only"
     )
+
+    access_log_days: int = Field(
+        365,
+        ge=1,
+        description="days for which the access log keeps who read what; the CNIL recommends six months to a year, and "
+        "up to three years for internal control (deliberation 2021-122 of 14 October 2021)",
+    )
+
+    checkpoint_every_s: float = Field(
+        60.0, ge=0, description="seconds between signed checkpoints of the log; 0 signs them at stop and on demand only"
+    )
+    signing_key: SecretStr | None = Field(
+        None, description="Ed25519 key that checkpoints are signed with, base64 or hex; else <data>/signing.key"
+    )
+    log_origin: str | None = Field(
+        None,
+        pattern=f"^{ORIGIN}$",
+        description="name of the log in its checkpoints; rapport/<of its first event> if unset",
+    )
+
+    @property
+    def signing_key_file(self) -> Path:
+        """Where the node keeps the key it signs with, if none is set."""
+        return self.data / "signing.key"
+
+    @property
+    def checkpoints(self) -> Path:
+        """The folder of the signed checkpoints."""
+        return self.data / "checkpoints"
 
     @property
     def snapshot_file(self) -> Path:

@@ -1,6 +1,7 @@
 """Computing views over everything, a part of the persons at a time, into tables beside the ones in use."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any
 
 import duckdb
 
@@ -16,8 +17,12 @@ Progress = Callable[[str, float], None]
 Place = Callable[[View], str]
 """Where a view's rows are kept."""
 
-PART_EVENTS = 1_000_000
-"""Views are computed for so many events' worth of people at a time, which bounds memory and what a crash costs."""
+PART_EVENTS = 2_000_000
+"""Views are computed for so many events' worth of people at a time, which bounds memory and what a crash costs. Each
+part reads the whole mirror to find its events, so that smaller parts cost more."""
+
+_GATHERED = frozenset({"scope_events", "scope_audit_events", "scope_of_persons"})
+"""The names by which a view reads the events of the persons in scope."""
 
 
 def nobody(_what: object, _done: float) -> None:
@@ -71,7 +76,68 @@ def compute_part(
     """
     chosen = [view for view in views if view.by_person == (part > 0)]
     if part > 0 and chosen:
-        scope.next_part(over.connection, part - 1, parts)
+        _gather(over.connection, chosen, part - 1, parts)
     for number, view in enumerate(chosen):
         on_progress(view.name, (part + number / len(chosen)) / (parts + 1))
         compute(over.connection, view, place(view))
+
+
+def _gather(connection: duckdb.DuckDBPyConnection, views: Sequence[View], part: int, parts: int) -> None:
+    """From now on the persons are those of `part` (0 to `parts` - 1), and what `views` read of their events lies in a
+    table. Most of a part's time is spent on copying columns."""
+    scope.run(connection, "part", parts=parts, part=part)
+    there = [row[0] for row in connection.execute("describe scope_of_persons").fetchall()]
+    trees = [tree for view in views if _reads_events(tree := sql.parsed(connection, view.query))]
+    if not any(map(_takes_rows, trees)):
+        named = {"canonical_id", "waits"}.union(*map(_words, trees))
+        there = [column for column in there if column in named]
+    columns = ", ".join(map(sql.quoted, there))
+    connection.execute(f"create or replace temp table scope_audit_events as select {columns} from scope_of_persons")  # noqa: S608 - quoted names
+    scope.run(connection, "events")
+
+
+def _reads_events(tree: Any) -> bool:
+    """Whether a query of this parse tree may read the events in scope."""
+    return tree is None or any(map(_is_gathered, _nodes(tree)))
+
+
+def _takes_rows(tree: Any) -> bool:
+    """Whether a query of this parse tree may read columns of the events in scope that it does not name."""
+    events = [node for node in _nodes(tree) if _is_gathered(node)]
+    rows = [[str(node[key]).lower()] for node in events for key in ("alias", "table_name") if node.get(key)]
+    return (
+        tree is None
+        or any(node.get("column_name_alias") for node in events)
+        or any([str(name).lower() for name in node.get("column_names", ())] in rows for node in _nodes(tree))
+        or any(node.get("type") == "SELECT_NODE" and _selects_rows(node) for node in _nodes(tree))
+    )
+
+
+def _selects_rows(select: dict[str, Any]) -> bool:
+    sources = list(_nodes(select["from_table"]))
+    return any(map(_is_gathered, sources)) and (
+        any(item.get("type") in {"STAR", "POSITIONAL_REFERENCE"} for item in _nodes(select["select_list"]))
+        or any(source.get("type") == "PIVOT" or source.get("ref_type") == "NATURAL" for source in sources)
+    )
+
+
+def _is_gathered(node: dict[str, Any]) -> bool:
+    """Whether it is a reference to a table of events in scope; a table function may be one to anything."""
+    return node.get("type") == "TABLE_FUNCTION" or str(node.get("table_name", "")).lower() in _GATHERED
+
+
+def _children(tree: Any) -> Iterable[Any]:
+    return tree.values() if isinstance(tree, dict) else tree if isinstance(tree, list) else ()
+
+
+def _nodes(tree: Any) -> Iterator[dict[str, Any]]:
+    """Every node of a parse tree."""
+    if isinstance(tree, dict):
+        yield tree
+    for child in _children(tree):
+        yield from _nodes(child)
+
+
+def _words(tree: Any) -> set[str]:
+    """Every text in a parse tree, names of columns among them, in lower case."""
+    return {tree.lower()} if isinstance(tree, str) else set().union(*map(_words, _children(tree)))

@@ -134,6 +134,7 @@ def _show(connection: duckdb.DuckDBPyConnection, views: Sequence[View]) -> None:
         with transaction(connection):
             view.check(connection)
             drop(connection, view.name)
+            view.prepare(connection)
             try:
                 connection.execute(f"create view {view.table} as\n{view.query}")
                 columns = _columns(connection, view)

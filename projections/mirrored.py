@@ -32,6 +32,19 @@ class Entry(NamedTuple):
     intact: bool
 
 
+class Columns(NamedTuple):
+    """The ledger's messages as the mirror says they were, a list of each kind in the mirror's order.
+
+    A subject is None where the body does not begin with what is noted beside it, or the aggregate is none of ours.
+    """
+
+    seqs: Sequence[int]
+    recorded_at_us: Sequence[int]
+    subjects: Sequence[str | None]
+    hashes: Sequence[bytes]
+    bodies: Sequence[bytes | None]
+
+
 class Body(NamedTuple):
     """One event to put back."""
 
@@ -73,8 +86,15 @@ def entries(cur: DuckDBPyConnection, after: int, until: int) -> list[Entry]:
     return [Entry(*row) for row in _rows(cur, "entries", after=after, until=until)]
 
 
+def columns(cur: DuckDBPyConnection, prefix: str, after: int, until: int) -> Columns:
+    """The same as columns, for comparing all of it at once with a stream whose subjects begin with `prefix`."""
+    query = sql.load("projections.mirror", "queries/columns.sql")
+    table = cur.sql(query, params={"prefix": prefix, "after": after, "until": until}).to_arrow_table()
+    return Columns(*(column.to_pylist() for column in table.columns))
+
+
 def bodies(cur: DuckDBPyConnection, after: int, until: int) -> list[Body]:
-    """The same with the stored bytes."""
+    """What lies there, with the stored bytes."""
     return [Body(*row) for row in _rows(cur, "bodies", after=after, until=until)]
 
 
@@ -101,6 +121,11 @@ def identifiers(cur: DuckDBPyConnection) -> list[tuple[str, str, str]]:
     Of several to which one identifier was tied the first counts, as with claims.
     """
     return _rows(cur, "identifiers")
+
+
+def merged_into(cur: DuckDBPyConnection, records: Sequence[str]) -> list[str]:
+    """Other records that are merged into one of these."""
+    return [row[0] for row in _rows(cur, "merged_into", records=list(records))]
 
 
 def aggregates(cur: DuckDBPyConnection) -> int:

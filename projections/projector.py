@@ -4,11 +4,13 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from weakref import WeakSet
 
 import duckdb
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from domain.candidate import Erased
 from projections import mirror, scope, sql
 from projections.computing import Progress, nobody
 from projections.installing import give_up, install
@@ -22,6 +24,7 @@ from projections.view import View, ViewRefused
 OnBatch = Callable[[int, float], None]
 """Told the events that were new in a batch, and the seconds until they were committed."""
 
+DRAIN_LOOK_S = 0.02
 SETTLE_WHOLE_ABOVE = 0.2
 """When more than this share of the events is new to the views, building them anew is quicker than keeping them up."""
 
@@ -57,6 +60,8 @@ class Projector:
         self._on_batch = on_batch
         self._readers = connection.cursor()
         self._readers_lock = threading.Lock()
+        self._lent: WeakSet[duckdb.DuckDBPyConnection] = WeakSet()
+        self._closing = False
         self._advanced = threading.Condition()
         self.views: tuple[View, ...] = ()
         self.refused: tuple[ViewRefused, ...] = ()
@@ -68,11 +73,27 @@ class Projector:
         self.settle()
         self.known = Known(self.cursor, lambda: self.views)
 
-    def close(self) -> None:
-        """Give up the file. Cursors that others hold keep it until they are closed."""
+    def drain(self, within_s: float) -> bool:
+        """Hand out no more cursors, for good if all that others have are given back within the time; whether they are.
+
+        Closing the file takes away cursors that are still out.
+        """
         self.known.close()
-        self._readers.close()
-        self.connection.close()
+        self._closing = True
+        until = time.monotonic() + within_s
+        while self._lent:
+            if time.monotonic() > until:
+                self._closing = False
+                return False
+            time.sleep(DRAIN_LOOK_S)
+        return True
+
+    def close(self) -> None:
+        """Give up the file, and with it the cursors that others hold."""
+        self.known.close()
+        with self.lock, self._readers_lock:
+            self._readers.close()
+            self.connection.close()
 
     @property
     def mirrored(self) -> int:
@@ -85,9 +106,16 @@ class Projector:
         return self._checkpoint
 
     def cursor(self) -> duckdb.DuckDBPyConnection:
-        """A connection for one reading thread or task; it sees whole batches only and blocks nobody."""
+        """A connection for one reading thread or task; it sees whole batches only and blocks nobody.
+
+        Raises ConnectionException, as a closed one does, while the file is about to be closed.
+        """
         with self._readers_lock:
-            return self._readers.cursor()
+            if self._closing:
+                raise duckdb.ConnectionException("the views' file is about to be closed")
+            cursor = self._readers.cursor()
+            self._lent.add(cursor)
+            return cursor
 
     def apply(self, table: pa.Table) -> int:
         """Apply a batch whole, or not at all; the new checkpoint. Rows applied before are passed over.
@@ -215,6 +243,8 @@ class Projector:
         self._mirror("insert")
         if new["problem"].null_count < new.num_rows:
             self._mirror("letters")
+        if pc.any(pc.equal(new["type"], Erased.type)).as_py():
+            self._mirror("erase")
         self._mirror("advance")
 
     def _mirror(self, *steps: str) -> None:

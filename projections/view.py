@@ -13,6 +13,7 @@ import duckdb
 from duckdb import DuckDBPyConnection
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from domain.candidate import Erased
 from projections import scope, sql
 
 MANIFEST, QUERY = "view.toml", "view.sql"
@@ -131,9 +132,14 @@ class View:
         return hashlib.sha256("\0".join(parts).encode()).hexdigest()
 
     def looks_at(self, types: frozenset[str]) -> bool:
-        """Whether events of these types can change the contents."""
+        """Whether events of these types can change the contents. Who is erased leaves every view."""
         own = self.manifest.types
-        return own is None or not types.isdisjoint(own) or any(v.looks_at(types) for v in self.depends_on)
+        return (
+            own is None
+            or Erased.type in types
+            or not types.isdisjoint(own)
+            or any(v.looks_at(types) for v in self.depends_on)
+        )
 
     def describe(self, connection: DuckDBPyConnection, table: str, columns: list[str]) -> None:
         """Put the descriptions beside table and columns. Raises ViewRefused when they are not those of the query."""

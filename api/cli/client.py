@@ -21,7 +21,8 @@ TIMEOUT_S = 600.0
 START_S = 30.0
 
 
-NOT_FOUND = 404
+NOT_FOUND, UNAVAILABLE = 404, 503
+REOPENED_AFTER_TRIES = 30
 
 
 class RequestRefused(Exception):
@@ -110,12 +111,16 @@ class Client:
         return self._request(method, path, **options).json()
 
     def _request(self, method: str, path: str, **options: Any) -> httpx.Response:
-        try:
-            response = self._http.request(method, path, **options)
-        except httpx.TransportError as error:
-            raise _stopped(error) from None
-        if response.is_success:
-            return response
+        for again in reversed(range(REOPENED_AFTER_TRIES)):
+            try:
+                response = self._http.request(method, path, **options)
+            except httpx.TransportError as error:
+                raise _stopped(error) from None
+            if response.is_success:
+                return response
+            if not again or not _is_reopening(response):
+                break
+            time.sleep(1.0)
         raise RequestRefused(_detail(response))
 
     @staticmethod
@@ -125,6 +130,11 @@ class Client:
 
 def _stopped(error: httpx.TransportError) -> RequestRefused:
     return RequestRefused(f"the node stopped answering ({type(error).__name__}); run the command again")
+
+
+def _is_reopening(response: httpx.Response) -> bool:
+    """Whether nothing was done because the views' file, written anew, is just being opened."""
+    return response.status_code == UNAVAILABLE and b"views-reopening" in response.content
 
 
 def _is_unknown_route(response: httpx.Response) -> bool:

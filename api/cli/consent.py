@@ -1,12 +1,13 @@
-"""`rapport consent`: replay a trail, ask whether somebody may be contacted."""
+"""`rapport consent`: replay a trail, prove it, verify such a proof, ask whether somebody may be contacted."""
 
 from itertools import pairwise
+from pathlib import Path
 from typing import Annotated, Any
 from urllib.parse import quote
 
 import typer
 
-from api.cli import output
+from api.cli import output, proving
 from api.cli.client import connect
 from api.cli.parameters import JSON, AsOf, KnownAt, Ref
 from domain.policy import DEFAULT_PURPOSE, Channel
@@ -15,11 +16,31 @@ app = typer.Typer(no_args_is_help=True, help="Consent trails, from the ledger it
 
 
 @app.command()
-def trail(context: typer.Context, ref: Ref, as_of: AsOf = None, known_at: KnownAt = None, json: JSON = False) -> None:
+def trail(
+    context: typer.Context,
+    ref: Ref,
+    as_of: AsOf = None,
+    known_at: KnownAt = None,
+    proof: Annotated[
+        Path | None,
+        typer.Option("--proof", "-o", metavar="FILE", help="Write an evidence file that proves it to an outsider."),
+    ] = None,
+    records: Annotated[
+        bool, typer.Option("--ts27560", help="As JSON: consent records by ISO/IEC TS 27560, in W3C DPV's terms.")
+    ] = False,
+    json: JSON = False,
+) -> None:
     """Every event that bears on consent, and the standing it led to."""
+    if proof is not None:
+        proving.require_free(proof)
     with connect(context.obj) as client:
-        found = client.get(f"/v1/compliance/candidates/{quote(ref, safe='')}/trail", as_of=as_of, known_at=known_at)
-    if json:
+        if proof is not None:
+            proving.write(client, ref, proof, as_of, known_at, json=json)
+            return
+        path = f"/v1/compliance/candidates/{quote(ref, safe='')}/trail"
+        form = "ts27560" if records else "rapport"
+        found = client.get(path, as_of=as_of, known_at=known_at, format=form)
+    if json or records:
         output.as_json(found)
     else:
         show_trail(found)
@@ -89,3 +110,17 @@ def check(
         answer = "yes" if found["contactable"] else "no"
         output.say(f"{answer}: {found['status']}{because}")
     raise typer.Exit(0 if found["contactable"] else 1)
+
+
+@app.command("verify-proof")
+def verify_proof(
+    file: Annotated[
+        Path, typer.Argument(metavar="FILE", help="An evidence file, as `consent trail --proof` writes it.")
+    ],
+    key: Annotated[
+        str | None, typer.Option("--key", metavar="VKEY", help="The key that must have signed it; else the file's own.")
+    ] = None,
+    json: JSON = False,
+) -> None:
+    """Does this file prove what it says? Needs no node and no data folder. Exit code 0 when yes, 1 when no."""
+    raise typer.Exit(0 if proving.verify_file(file, key, json=json) else 1)

@@ -16,9 +16,11 @@ from api.cli.client import Client, connect
 from api.cli.parameters import JSON
 from api.generator import DEFAULT_CANDIDATES, generate
 from api.importing import FileRefused, Line, Source, open_source
+from domain.errors import ErasedCandidate
 
 CHUNK = 500
 TOTAL_OF = {"accepted": "accepted", "duplicate": "duplicates", "rejected": "rejected"}
+ERASED = "erased"
 
 
 def register(app: typer.Typer) -> None:
@@ -78,7 +80,7 @@ def rejected_path(file: str) -> Path:
 
 def run_import(client: Client, opened: Source, rejected_to: Path, *, quiet: bool) -> dict[str, Any]:
     """Sends everything, writes down what was rejected, waits for the views; the summary."""
-    totals = dict.fromkeys(TOTAL_OF.values(), 0)
+    totals = dict.fromkeys((*TOTAL_OF.values(), ERASED), 0)
     rejected = _Rejected(rejected_to)
     with _progress(quiet) as progress, rejected:
         task = progress.add_task(f"import {opened.name}", total=opened.size_bytes)
@@ -92,8 +94,9 @@ def run_import(client: Client, opened: Source, rejected_to: Path, *, quiet: bool
             ]
             answered = [(line, answer) for (line, _), answer in zip(sent, answers, strict=True)]
             for line, answer in sorted([*unread, *answered], key=lambda pair: pair[0].number):
-                totals[TOTAL_OF[answer["status"]]] += 1
-                if answer["status"] == "rejected":
+                erased = answer.get("code") == ErasedCandidate.code
+                totals[ERASED if erased else TOTAL_OF[answer["status"]]] += 1
+                if answer["status"] == "rejected" and not erased:  # nothing is written down of who was erased
                     rejected.write(line, answer["code"], answer["reason"])
             progress.update(task, completed=opened.position())
         views = progress.add_task("views", total=None)
@@ -154,6 +157,8 @@ def _show_summary(summary: dict[str, Any]) -> None:
     done, known, bad = summary["accepted"], summary["duplicates"], summary["rejected"]
     news = f"{done:,} recorded" if done else "nothing new, nothing changed"
     output.say(f"{news}: {known:,} known already, {bad:,} rejected; the ledger stands at {summary['last_seq']:,}")
+    if summary[ERASED]:
+        output.say(f"{summary[ERASED]:,} are about people who were erased, and were passed over")
     if summary["ignored_columns"]:
         output.say(f"columns not used: {', '.join(summary['ignored_columns'])}")
     if bad:

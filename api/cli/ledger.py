@@ -15,7 +15,7 @@ from api.cli.client import RequestRefused, running
 from api.cli.parameters import JSON
 from api.evidence import evidence
 from api.http.ledger import as_line
-from api.node import NodeError
+from api.node import NodeError, last_checkpoint
 from api.restoring import Plan, plan, restore
 from consumers.restoring import RestoreRefused
 from consumers.verification import verify
@@ -34,7 +34,8 @@ def register(app: typer.Typer) -> None:
 
 
 def verify_command(context: typer.Context, json: JSON = False) -> None:
-    """Compare the whole ledger with the mirror; name every event that is missing, altered, foreign or broken.
+    """Compare the whole ledger with the mirror, and the log's tree and last checkpoint with both; name every event that
+    is missing, altered, foreign or broken.
 
     Works beside a running node, and without one, also when the node refuses to start. Changes nothing. Exit code 0:
     all is well; 1: something was found; 2: it could not be checked.
@@ -55,7 +56,7 @@ def _items(settings: Settings) -> Iterator[Iterable[dict[str, Any]]]:
             yield client.lines("/v1/ledger/verification")
             return
     with evidence(settings) as found:
-        yield map(as_line, verify(found.connection, found.stream, found.cursor))
+        yield map(as_line, verify(found.connection, found.stream, found.cursor, last_checkpoint(settings)))
 
 
 def _as_text(items: Iterable[dict[str, Any]]) -> bool:

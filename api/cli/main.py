@@ -1,5 +1,6 @@
 """The command line: one application, its global options, and how failures end."""
 
+import gc
 import os
 import signal
 import sys
@@ -10,7 +11,22 @@ import typer
 from eventsourcing.persistence import PersistenceError
 from pydantic import ValidationError
 
-from api.cli import analytics, consent, data, dead_letters, engagement, ledger, node, people, pools
+from api.cli import (
+    access_log,
+    analytics,
+    consent,
+    data,
+    dead_letters,
+    disclosing,
+    engagement,
+    erasing,
+    findings,
+    ledger,
+    node,
+    people,
+    pools,
+    requests,
+)
 from api.cli.client import RequestRefused
 from api.cli.output import err
 from api.importing import FileRefused
@@ -35,12 +51,14 @@ app = typer.Typer(
     epilog="Examples: rapport demo · rapport import people.csv · rapport consent trail ada@example.com",
 )
 
-for part in (node, data, analytics, people, ledger):
+for part in (node, data, analytics, people, ledger, erasing, disclosing, findings):
     part.register(app)
 app.add_typer(pools.app, name="pools")
 app.add_typer(engagement.app, name="engagement")
 app.add_typer(consent.app, name="consent")
+app.add_typer(requests.app, name="requests")
 app.add_typer(dead_letters.app, name="dead-letters")
+app.add_typer(access_log.app, name="access")
 
 EXPECTED = (
     Refused,
@@ -56,6 +74,10 @@ EXPECTED = (
     PersistenceError,
 )
 """What can go wrong without a fault in Rapport; each says in one sentence what happened and what to do."""
+
+
+COLLECT_AFTER = (20_000, 20, 50)
+"""Python's garbage collector looks after so many new objects. By default it does so for every few events, in vain."""
 
 
 @app.callback()
@@ -76,6 +98,7 @@ def options(
 def main() -> None:
     """Runs the command; exit code 0 is done, 1 refused or found wanting, 2 usage, 130 interrupted."""
     signal.signal(signal.SIGTERM, _terminate)
+    gc.set_threshold(*COLLECT_AFTER)
     try:
         app()
     except EXPECTED as error:

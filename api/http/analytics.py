@@ -14,10 +14,13 @@ from pydantic import BaseModel, ConfigDict, Field
 from api import sql
 from api.http.parameters import Cursor, NodeUpToDate
 from api.http.problems import problem
+from api.http.reads import Noting, reads, reads_nothing
 from api.http.roles import RIGHTS, Role, role_of
 from api.node import Node
 from api.sql import catalogue
 from api.sql.formats import Format, accepted
+from api.sql.named import schemas_of
+from domain.access import Read
 from domain.event import UtcDatetime
 from projections.publishing import PublishingFailed, Snapshot, parquet
 
@@ -43,18 +46,30 @@ class SelectRequest(BaseModel):
     summary="One SELECT over the views",
     response_class=Response,
     responses={200: {"content": {format_.value: {} for format_ in Format}}},
+    openapi_extra=reads(Read.SQL),
 )
 def run(
-    request: SelectRequest, node: NodeUpToDate, cursor: Cursor, role: Caller, accept: Annotated[str, Header()] = "*/*"
+    request: SelectRequest,
+    node: NodeUpToDate,
+    cursor: Cursor,
+    role: Caller,
+    seen: Noting,
+    accept: Annotated[str, Header()] = "*/*",
 ) -> StreamingResponse:
     """Rows as a JSON array, CSV, an Arrow stream or Parquet, by `Accept`. `Rapport-Seq` says what they rest on."""
+    seen.sql(request.query, schemas_of(cursor, request.query))
     format_ = accepted(accept)
     answer = sql.answer(cursor, request.query, RIGHTS[role], format_, request.as_of, node.settings.data)
+    seen.count = answer.rows
     headers = {"Content-Length": str(answer.size_bytes), "Rapport-Seq": str(answer.seq), "Vary": "Accept"}
     return StreamingResponse(chunks(answer.file), media_type=format_.value, headers=headers)
 
 
-@router.get("/v1/sql/catalogue", summary="Tables, views and macros to ask")
+@router.get(
+    "/v1/sql/catalogue",
+    summary="Tables, views and macros to ask",
+    openapi_extra=reads_nothing("names and comments of tables and columns"),
+)
 def describe(
     cursor: Cursor, role: Caller, name: Annotated[str | None, Query(description="one of them; all if absent")] = None
 ) -> Any:
@@ -65,7 +80,7 @@ def describe(
     return found
 
 
-@router.post("/v1/snapshots", summary="Publish a snapshot of now")
+@router.post("/v1/snapshots", summary="Publish a snapshot of now", openapi_extra=reads(Read.SNAPSHOT))
 def publish(node: NodeUpToDate) -> StreamingResponse:
     """NDJSON: `{"progress": {"done": …, "total": …}}` in rows, at last `{"snapshot": …}` or `{"error": …}`."""
     return StreamingResponse(_publishing(node), media_type="application/x-ndjson")
@@ -89,7 +104,12 @@ def _publishing(node: Node) -> Iterator[bytes]:
             return
 
 
-@router.get("/v1/snapshot.duckdb", summary="The newest snapshot as a DuckDB file", response_class=Response)
+@router.get(
+    "/v1/snapshot.duckdb",
+    summary="The newest snapshot as a DuckDB file",
+    response_class=Response,
+    openapi_extra=reads(Read.SNAPSHOT),
+)
 def snapshot(
     node: NodeUpToDate,
     fresh: Annotated[bool, Query(description="publish one first, if anything has happened since the last")] = False,
@@ -106,7 +126,11 @@ def snapshot(
     return StreamingResponse(chunks(file), media_type="application/vnd.duckdb", headers=headers | named)
 
 
-@router.get("/v1/export/parts", summary="The mirror by day and shard, for an export")
+@router.get(
+    "/v1/export/parts",
+    summary="The mirror by day and shard, for an export",
+    openapi_extra=reads_nothing("counts of events by day"),
+)
 def parts(
     node: NodeUpToDate, shards: Annotated[int, Query(description="how many; a power of two up to 256")] = 1
 ) -> JSONResponse:
@@ -121,7 +145,12 @@ def parts(
     return JSONResponse(orjson.loads(orjson.dumps(document)))
 
 
-@router.get("/v1/export/events.parquet", summary="One part of the mirror as Parquet", response_class=Response)
+@router.get(
+    "/v1/export/events.parquet",
+    summary="One part of the mirror as Parquet",
+    response_class=Response,
+    openapi_extra=reads(Read.PARQUET),
+)
 def part(
     node: NodeUpToDate,
     day: Annotated[date, Query(description="of recording, in UTC")],

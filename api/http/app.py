@@ -8,19 +8,25 @@ from starlette.middleware.base import RequestResponseEndpoint
 from starlette.middleware.trustedhost import TrustedHostMiddleware
 
 from api.http import (
+    access_log,
     analytics,
     candidates,
     compliance,
     dead_letters,
+    disclosure,
     engagement,
+    erasures,
+    findings,
     interactions,
     ledger,
     metrics,
     operations,
     pools,
     problems,
+    requests,
 )
 from api.http.parameters import only_known_parameters
+from api.http.reads import RecordedReads, reads_nothing
 from api.http.roles import Tokens
 from api.node import Node
 
@@ -40,6 +46,7 @@ def create_app(node: Node) -> FastAPI:
     app.state.node = node
     app.state.tokens = Tokens.of(node.settings.tokens_file)
     app.state.metrics = metrics.registry_of(node)
+    app.add_middleware(RecordedReads)  # the first, and so the one next to the routes
     # A page in somebody's browser must not reach a node on loopback through a name of its own (DNS rebinding).
     app.add_middleware(TrustedHostMiddleware, allowed_hosts=_hosts(node.settings.host))
     problems.install(app)
@@ -50,19 +57,24 @@ def create_app(node: Node) -> FastAPI:
         pools,
         engagement,
         compliance,
+        requests,
+        disclosure,
+        erasures,
+        findings,
         operations,
         metrics,
         dead_letters,
         ledger,
         analytics,
+        access_log,
     ):
         app.include_router(part.router, dependencies=[Depends(only_known_parameters)])
 
-    @app.get("/healthz", tags=["operations"], summary="The process answers")
+    @app.get("/healthz", tags=["operations"], summary="The process answers", openapi_extra=reads_nothing("no data"))
     async def healthz() -> dict[str, str]:
         return {"status": "ok", "instance": node.instance}
 
-    @app.get("/readyz", tags=["operations"], summary="The node can do its work")
+    @app.get("/readyz", tags=["operations"], summary="The node can do its work", openapi_extra=reads_nothing("no data"))
     def readyz(request: Request) -> JSONResponse:
         reasons = request.app.state.node.unready()
         return JSONResponse(

@@ -9,7 +9,9 @@ from pydantic import BaseModel, ConfigDict, Field
 from api.http.interactions import record_all
 from api.http.parameters import AsOf, CandidateId, Cursor, KnownAt, NodeUpToDate, canonical_of
 from api.http.problems import STATUS, problem
+from api.http.reads import WRITES, reads
 from api.references import reference_of
+from domain.access import Read
 from domain.event import Name, UtcDatetime, utc_now
 from domain.interaction import DEFAULT_ACTOR
 from infra.recording import Accepted, Duplicate, Outcome
@@ -18,7 +20,11 @@ from projections import queries
 router = APIRouter(tags=["candidates"])
 
 
-@router.get("/v1/candidates/{ref:path}/timeline", summary="Everything that happened with one person")
+@router.get(
+    "/v1/candidates/{ref:path}/timeline",
+    summary="Everything that happened with one person",
+    openapi_extra=reads(Read.TIMELINE),
+)
 def timeline(
     candidate: CandidateId,
     cursor: Cursor,
@@ -49,20 +55,24 @@ class MergeRequest(UnmergeRequest):
     into: Name = Field(description="reference of the candidate to merge into")
 
 
-@router.post("/v1/candidates/{ref:path}/merge", summary="Two records are one person")
+@router.post("/v1/candidates/{ref:path}/merge", summary="Two records are one person", openapi_extra=WRITES)
 def merge(candidate: CandidateId, request: MergeRequest, node: NodeUpToDate) -> JSONResponse:
     """Records `merged` on the record `ref` names; nothing is copied or lost, and it can be undone."""
     into = node.recording.resolve(reference_of(request.into))
     return _record(node, candidate, "merged", request, {"into": {"id": into}})
 
 
-@router.post("/v1/candidates/{ref:path}/unmerge", summary="The merge was a mistake")
+@router.post("/v1/candidates/{ref:path}/unmerge", summary="The merge was a mistake", openapi_extra=WRITES)
 def unmerge(candidate: CandidateId, request: UnmergeRequest, node: NodeUpToDate) -> JSONResponse:
     """Both records stand for themselves again, exactly as without the merge."""
     return _record(node, candidate, "unmerged", request, {})
 
 
-@router.get("/v1/candidates/{ref:path}", summary="One person's profile, over all their records")
+@router.get(
+    "/v1/candidates/{ref:path}",
+    summary="One person's profile, over all their records",
+    openapi_extra=reads(Read.PROFILE),
+)
 def show(candidate: CandidateId, cursor: Cursor) -> dict[str, Any]:
     """The profile as it stands, with tags, identifiers and the records it is made of."""
     return queries.profile(cursor, canonical_of(cursor, candidate)) or {}

@@ -1,11 +1,18 @@
 """Compliance: the consent trail, straight from the ledger."""
 
-from typing import Any
+from typing import Annotated, Any, Literal
 
-from fastapi import APIRouter
+from fastapi import APIRouter, Path, Query
+from fastapi.responses import Response
 
 from api.http import rendering
+from api.http.consent_record import consent_records
 from api.http.parameters import AsOf, CandidateId, KnownAt, NodeUpToDate
+from api.http.reads import Noting, reads
+from api.proof import evidence_of
+from api.references import reference_of
+from domain.access import Read
+from domain.errors import ErasedCandidate, UnreadableCandidate
 from domain.event import Purpose
 from domain.policy import DEFAULT_PURPOSE, Channel
 from domain.trail import trail
@@ -13,19 +20,55 @@ from domain.trail import trail
 router = APIRouter(prefix="/v1/compliance", tags=["compliance"])
 
 
-@router.get("/candidates/{ref:path}/trail", summary="Replay one person's consent trail")
+@router.get(
+    "/candidates/{ref:path}/trail", summary="Replay one person's consent trail", openapi_extra=reads(Read.TRAIL)
+)
 def consent_trail(
     candidate: CandidateId,
     node: NodeUpToDate,
     as_of: AsOf,
     known_at: KnownAt = None,
+    form: Annotated[
+        Literal["rapport", "ts27560"],
+        Query(alias="format", description="ts27560: consent records by ISO/IEC TS 27560, in W3C DPV's terms"),
+    ] = "rapport",
 ) -> dict[str, Any]:
     """Every event that bears on consent, from the ledger itself, with the standing each led to."""
-    histories = node.histories(candidate)
-    return rendering.trail(trail(candidate, histories, as_of, known_at))
+    found = trail(candidate, node.histories(candidate), as_of, known_at)
+    return rendering.trail(found) if form == "rapport" else consent_records(found)
 
 
-@router.get("/candidates/{ref:path}/contactability", summary="May this person be contacted?")
+@router.get(
+    "/candidates/{ref:path}/evidence",
+    summary="Prove one person's consent trail to an outsider",
+    openapi_extra=reads(Read.EVIDENCE),
+)
+def evidence(
+    node: NodeUpToDate,
+    seen: Noting,
+    as_of: AsOf,
+    ref: Annotated[str, Path(description="id, email, +phone, profile link or system:key; of an erased person the id")],
+    known_at: KnownAt = None,
+) -> Response:
+    """The evidence file: stored bytes, inclusion proofs, signed checkpoint. `docs/proof.md` says what it shows."""
+    reference = reference_of(ref)
+    try:
+        candidate_id = node.recording.resolve(reference)
+    except (ErasedCandidate, UnreadableCandidate):
+        if reference.id is None:
+            raise
+        candidate_id = reference.id  # the envelope still proves
+    seen.person(candidate_id)
+    content = evidence_of(node, candidate_id, as_of, known_at)
+    headers = {"Content-Disposition": f'attachment; filename="evidence-{candidate_id}.json"'}
+    return Response(content, media_type="application/json", headers=headers)
+
+
+@router.get(
+    "/candidates/{ref:path}/contactability",
+    summary="May this person be contacted?",
+    openapi_extra=reads(Read.CONTACTABILITY),
+)
 def contactability(
     candidate: CandidateId,
     node: NodeUpToDate,

@@ -9,7 +9,9 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from api.http.parameters import Cursor, NodeUpToDate
 from api.http.problems import problem
+from api.http.reads import reads
 from consumers.retrying import retry
+from domain.access import Read
 from projections import queries
 
 LONGEST = 300
@@ -27,7 +29,7 @@ class RetryRequest(BaseModel):
     """All of them if absent."""
 
 
-@router.get("/v1/dead-letters", summary="Events that cannot be used")
+@router.get("/v1/dead-letters", summary="Events that cannot be used", openapi_extra=reads(Read.DEAD_LETTERS))
 def dead_letters(cursor: Cursor) -> dict[str, Any]:
     """Each with its reason, and how many later events of its record wait behind it."""
     return {"dead_letters": [_shown(row) for row in queries.dead_letters(cursor)]}
@@ -47,7 +49,9 @@ def _shown(row: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-@router.post("/v1/dead-letters/retry", summary="Read dead letters from the ledger again")
+@router.post(
+    "/v1/dead-letters/retry", summary="Read dead letters from the ledger again", openapi_extra=reads(Read.DEAD_LETTERS)
+)
 def retry_dead_letters(node: NodeUpToDate, request: RetryRequest | None = None) -> Response:
     """What can be read now goes into the views, and what waited behind it counts from then on. May be repeated."""
     if node.building.at is not None:

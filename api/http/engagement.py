@@ -7,7 +7,9 @@ from fastapi.responses import PlainTextResponse
 from pydantic import BaseModel, ConfigDict, Field
 
 from api.http.parameters import AsOf, CandidateId, Cursor, KnownAt, NodeUpToDate, canonical_of, looking
+from api.http.reads import Noting, reads, reads_nothing
 from api.node import ViewsBehind
+from domain.access import Read
 from domain.engagement import MAX_TOML_CHARS, V1, EngagementModel
 from domain.errors import UnresolvedCandidate
 from domain.event import UtcDatetime, utc_now
@@ -29,10 +31,11 @@ class WhatIf(BaseModel):
     as_of: UtcDatetime | None = None
 
 
-@router.get("/v1/engagement", summary="The warmest relationships at a moment")
+@router.get("/v1/engagement", summary="The warmest relationships at a moment", openapi_extra=reads(Read.RANKING))
 def top(
     node: NodeUpToDate,
     cursor: Cursor,
+    seen: Noting,
     as_of: AsOf,
     known_at: KnownAt = None,
     limit: Annotated[int, Query(ge=1, le=1000)] = 20,
@@ -40,25 +43,36 @@ def top(
     """By score, highest first."""
     with looking(node, cursor, known_at, VIEWS) as then:
         rows = queries.engagement_top(then, as_of, limit)
+    seen.persons(row["canonical_id"] for row in rows)
     return {"as_of": as_of.isoformat(), "known_at": known_at, "candidates": rows}
 
 
-@router.get("/v1/engagement/model", summary="The engagement model in force", response_class=PlainTextResponse)
+@router.get(
+    "/v1/engagement/model",
+    summary="The engagement model in force",
+    response_class=PlainTextResponse,
+    openapi_extra=reads_nothing("weights"),
+)
 def model() -> str:
     """As TOML, to change for a what-if."""
     return V1
 
 
-@router.post("/v1/engagement/what-if", summary="The ranking that another model would give")
-def compare(request: WhatIf, node: NodeUpToDate) -> dict[str, Any]:
+@router.post(
+    "/v1/engagement/what-if", summary="The ranking that another model would give", openapi_extra=reads(Read.RANKING)
+)
+def compare(request: WhatIf, node: NodeUpToDate, seen: Noting) -> dict[str, Any]:
     """Beside the ranks and scores of the model in force, which stays as it is."""
     other = EngagementModel.from_toml(request.model)
     as_of = request.as_of or utc_now()
     rows = what_if(node.projector, other, as_of, request.limit)
+    seen.persons(row["canonical_id"] for row in rows)
     return {"as_of": as_of.isoformat(), "model": other.version, "candidates": rows}
 
 
-@router.get("/v1/engagement/{ref:path}", summary="One person's score at a moment")
+@router.get(
+    "/v1/engagement/{ref:path}", summary="One person's score at a moment", openapi_extra=reads(Read.EXPLANATION)
+)
 def show(
     candidate: CandidateId,
     node: NodeUpToDate,

@@ -10,6 +10,7 @@ from fastapi.concurrency import run_in_threadpool
 from fastapi.responses import JSONResponse, Response
 
 from api.http.problems import STATUS, problem
+from api.http.reads import WRITES
 from api.node import Node
 from domain.errors import InvalidInteraction
 from domain.interaction import Interaction, parse
@@ -24,7 +25,7 @@ MAX_BODY_BYTES = 64_000_000
 router = APIRouter(tags=["interactions"])
 
 
-@router.post("/v1/interactions", summary="Record what happened")
+@router.post("/v1/interactions", summary="Record what happened", openapi_extra=WRITES)
 async def record(
     request: Request,
     history: bool = Query(

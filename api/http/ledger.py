@@ -10,13 +10,18 @@ from fastapi import APIRouter
 from fastapi.responses import StreamingResponse
 
 from api.http.parameters import NodeUpToDate
-from api.node import Node
+from api.http.reads import reads_nothing
+from api.node import Node, NodeError, last_checkpoint
 from consumers.verification import Finding, Progress, Summary, verify
 
 router = APIRouter(tags=["operations"])
 
 
-@router.get("/v1/ledger/verification", summary="The whole ledger against the mirror")
+@router.get(
+    "/v1/ledger/verification",
+    summary="The whole ledger against the mirror",
+    openapi_extra=reads_nothing("positions, hashes and ids without meaning"),
+)
 def verification(node: NodeUpToDate) -> StreamingResponse:
     """NDJSON: `{"progress": …}` now and then, `{"finding": …}`s, at last `{"summary": …}` or `{"error": …}`."""
     return StreamingResponse(_lines(node), media_type="application/x-ndjson")
@@ -25,9 +30,9 @@ def verification(node: NodeUpToDate) -> StreamingResponse:
 def _lines(node: Node) -> Iterator[bytes]:
     with node.projector.cursor() as cursor:
         try:
-            for item in verify(node.connection, node.stream, cursor):
+            for item in verify(node.connection, node.stream, cursor, last_checkpoint(node.settings)):
                 yield orjson.dumps(as_line(item)) + b"\n"
-        except OperationalError as error:
+        except (OperationalError, NodeError) as error:
             yield orjson.dumps({"error": str(error)}) + b"\n"
 
 

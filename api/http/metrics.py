@@ -13,12 +13,13 @@ from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 
 from api import status
+from api.http.reads import reads_nothing
 from api.node import Node
 
 router = APIRouter(tags=["operations"])
 
 
-@router.get("/metrics", summary="The node's figures for Prometheus")
+@router.get("/metrics", summary="The node's figures for Prometheus", openapi_extra=reads_nothing("counts and times"))
 def metrics(request: Request) -> Response:
     """Also while the ledger or the views are away: what cannot be told then is left out."""
     return Response(generate_latest(request.app.state.metrics), media_type=CONTENT_TYPE_LATEST)

@@ -12,6 +12,7 @@ from fastapi.responses import Response, StreamingResponse
 from api.building import Rebuild, RebuildRunning
 from api.http.parameters import NodeUpToDate
 from api.http.problems import problem
+from api.http.reads import reads_nothing
 
 NDJSON = "application/x-ndjson"
 QUIET_S = 1.0
@@ -19,13 +20,15 @@ QUIET_S = 1.0
 router = APIRouter(tags=["operations"])
 
 
-@router.get("/v1/status", summary="The node on one screen")
+@router.get("/v1/status", summary="The node on one screen", openapi_extra=reads_nothing("counts and times"))
 def status(node: NodeUpToDate) -> dict[str, Any]:
     """Ledger, views, what waits and what is broken."""
     return node.status()
 
 
-@router.post("/v1/views/rebuild", summary="Build views anew from the mirror")
+@router.post(
+    "/v1/views/rebuild", summary="Build views anew from the mirror", openapi_extra=reads_nothing("names of views")
+)
 async def rebuild_views(
     request: Request,
     node: NodeUpToDate,

@@ -84,10 +84,13 @@ def looking(
 
 
 def _candidate(
+    request: Request,
     node: NodeUpToDate,
     ref: Annotated[str, Path(description="id, email, +phone, profile link or system:key")],
 ) -> str:
-    return node.recording.resolve(reference_of(ref))
+    candidate = node.recording.resolve(reference_of(ref))
+    request.state.seen.person(candidate)  # for the access log: see `api.http.reads`
+    return candidate
 
 
 CandidateId = Annotated[str, Depends(_candidate)]

@@ -7,9 +7,11 @@ from fastapi.responses import JSONResponse
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from api.http.parameters import AsOf, Cursor, KnownAt, NodeUpToDate, looking
+from api.http.reads import WRITES, Noting, reads
 from api.node import Node
 from api.references import reference_of
 from domain import pool
+from domain.access import Read
 from domain.event import Name, Text, UtcDatetime, utc_now
 from domain.interaction import DEFAULT_ACTOR
 from domain.rule import EMPTY, Rule
@@ -54,14 +56,14 @@ class NewPlace(ByWhom):
     place: Literal["pinned", "unpinned", "excluded"]
 
 
-@router.get("/v1/pools", summary="All pools with their size")
+@router.get("/v1/pools", summary="All pools with their size", openapi_extra=reads(Read.POOLS))
 def list_pools(node: NodeUpToDate, cursor: Cursor, as_of: AsOf, known_at: KnownAt = None) -> dict[str, Any]:
     """Archived ones included; they are empty from then on."""
     with looking(node, cursor, known_at, ("pools", "pool_membership")) as then:
         return {"as_of": as_of.isoformat(), "known_at": known_at, "pools": queries.pools(then, as_of)}
 
 
-@router.post("/v1/pools", summary="Create a pool", status_code=201)
+@router.post("/v1/pools", summary="Create a pool", status_code=201, openapi_extra=WRITES)
 def create(request: NewPool, node: NodeUpToDate) -> dict[str, Any]:
     """Names are unique without regard to case."""
     event = pool.Created(
@@ -75,12 +77,15 @@ def create(request: NewPool, node: NodeUpToDate) -> dict[str, Any]:
     return {"pool": pool_id, "seq": seq}
 
 
-@router.get("/v1/pools/{pool}/members", summary="Who was in at a moment")
-def members(pool: str, node: NodeUpToDate, cursor: Cursor, as_of: AsOf, known_at: KnownAt = None) -> dict[str, Any]:
+@router.get("/v1/pools/{pool}/members", summary="Who was in at a moment", openapi_extra=reads(Read.MEMBERS))
+def members(
+    pool: str, node: NodeUpToDate, cursor: Cursor, seen: Noting, as_of: AsOf, known_at: KnownAt = None
+) -> dict[str, Any]:
     """Members as of `as_of`, with when they joined and the event that let them in."""
     pool_id = node.pools.resolve(pool)
     with looking(node, cursor, known_at, ("pool_membership", "profile")) as then:
         rows = queries.members(then, pool_id, as_of)
+    seen.persons(row["canonical_id"] for row in rows)
     return {
         "pool": pool_id,
         "as_of": as_of.isoformat(),
@@ -90,19 +95,23 @@ def members(pool: str, node: NodeUpToDate, cursor: Cursor, as_of: AsOf, known_at
     }
 
 
-@router.put("/v1/pools/{pool}/rule", summary="Another rule from now on")
+@router.put("/v1/pools/{pool}/rule", summary="Another rule from now on", openapi_extra=WRITES)
 def change_rule(pool: str, request: NewRule, node: NodeUpToDate) -> JSONResponse:
     """Who was in under the old rule stays in the history."""
     return _change(node, pool, request, "rule_changed", rule=request.rule)
 
 
-@router.post("/v1/pools/{pool}/archive", summary="Everybody leaves; the pool takes no more changes")
+@router.post(
+    "/v1/pools/{pool}/archive", summary="Everybody leaves; the pool takes no more changes", openapi_extra=WRITES
+)
 def archive(pool: str, request: ByWhom, node: NodeUpToDate) -> JSONResponse:
     """Archiving again changes nothing."""
     return _change(node, pool, request, "archived")
 
 
-@router.put("/v1/pools/{pool}/candidates/{ref:path}", summary="Pin, unpin or exclude one candidate")
+@router.put(
+    "/v1/pools/{pool}/candidates/{ref:path}", summary="Pin, unpin or exclude one candidate", openapi_extra=WRITES
+)
 def place(pool: str, ref: str, request: NewPlace, node: NodeUpToDate) -> JSONResponse:
     """By hand, whatever the rule says; `unpinned` leaves it to the rule again."""
     candidate = node.recording.resolve(reference_of(ref))

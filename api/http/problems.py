@@ -10,7 +10,7 @@ from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 
 from api.http.parameters import UnknownParameter
-from api.http.roles import UnknownToken
+from api.http.roles import RoleRefused, UnknownToken
 from api.node import SERVER_HINT, ViewsBehind
 from api.sql.refusals import QueriesBusy, QueryRefused
 from domain import errors
@@ -29,6 +29,8 @@ STATUS: dict[str, int] = {
     errors.PoolRefused.code: 409,
     errors.ConcurrentChange.code: 409,
     errors.UnreadableCandidate.code: 500,
+    errors.RequestRefused.code: 409,
+    errors.ErasedCandidate.code: 410,
     "invalid-json": 400,
     "too-large": 413,
 }
@@ -61,6 +63,10 @@ def install(app: FastAPI) -> None:
     def _behind(_request: Request, error: ViewsBehind) -> JSONResponse:
         return problem(503, "views-behind", str(error), {"Retry-After": "1"})
 
+    @app.exception_handler(duckdb.ConnectionException)
+    def _reopening(_request: Request, _error: duckdb.ConnectionException) -> JSONResponse:
+        return problem(503, "views-reopening", "the views' file is being opened again", {"Retry-After": "1"})
+
     @app.exception_handler(OperationalError)
     def _ledger(_request: Request, error: OperationalError) -> JSONResponse:
         return problem(503, "ledger-unavailable", f"{error}; {SERVER_HINT}", {"Retry-After": "1"})
@@ -76,6 +82,10 @@ def install(app: FastAPI) -> None:
     @app.exception_handler(UnknownToken)
     def _token(_request: Request, error: UnknownToken) -> JSONResponse:
         return problem(401, "unknown-token", str(error), {"WWW-Authenticate": "Bearer"})
+
+    @app.exception_handler(RoleRefused)
+    def _role(_request: Request, error: RoleRefused) -> JSONResponse:
+        return problem(403, "role-refused", str(error))
 
     @app.exception_handler(UnknownParameter)
     def _parameter(_request: Request, error: UnknownParameter) -> JSONResponse:

@@ -4,6 +4,7 @@ import hmac
 import json
 import os
 import secrets
+from collections.abc import Callable
 from enum import StrEnum
 from pathlib import Path
 
@@ -38,6 +39,10 @@ RIGHTS: dict[Role, Rights] = {
 
 class UnknownToken(Exception):
     """The request presents a token that is none of this node's."""
+
+
+class RoleRefused(Exception):
+    """What is asked for is not for the caller's role."""
 
 
 class Tokens:
@@ -79,6 +84,19 @@ def role_of(request: Request) -> Role:
         raise UnknownToken("of authorizations only `Authorization: Bearer` with a role's token is taken here")
     tokens: Tokens = request.app.state.tokens
     return tokens.role_of(token.strip())
+
+
+def only(*roles: Role) -> Callable[[Request], Role]:
+    """A dependency that takes callers of these roles. It raises RoleRefused, or UnknownToken."""
+
+    def required(request: Request) -> Role:
+        role = role_of(request)
+        if role not in roles:
+            names = " and ".join(roles)
+            raise RoleRefused(f"this is for the roles {names}, and the caller is {role}; present one's token")
+        return role
+
+    return required
 
 
 def _read(path: Path) -> dict[str, str]:

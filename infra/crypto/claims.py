@@ -17,6 +17,9 @@ from infra.crypto.keyring import KeyBucket
 
 CACHE_ENTRIES = 200_000
 
+SUPPRESSED = "erased"
+"""What an identifier of an erased person leads to, so that neither an import nor a late webhook brings them back."""
+
 LEASE = timedelta(minutes=2)
 """How long a claim without events is left to whoever made it. An append that takes longer is decided again."""
 
@@ -37,6 +40,8 @@ class ClaimBucket(KeyBucket, Protocol):
 
     def get_entry(self, key: str) -> Entry | None: ...
     def update(self, key: str, value: bytes, revision: int) -> int: ...
+    def put(self, key: str, value: bytes) -> int: ...
+    def destroy(self, key: str) -> int: ...
 
 
 class Claims:
@@ -90,6 +95,26 @@ class Claims:
             self._bucket.update(hashed, heir.encode(), entry.revision)
         except IntegrityError:
             return False
+        return True
+
+    def hashes(self, identifiers: Iterable[str]) -> list[str]:
+        """By which the claims on these identifiers are kept."""
+        return [self._hash(i) for i in identifiers]
+
+    def suppress(self, hashes: Iterable[str]) -> None:
+        """From now on these lead to nobody, and nobody can claim them; what they led to is overwritten. Idempotent."""
+        for hashed in hashes:
+            self._bucket.put(hashed, SUPPRESSED.encode())
+            with self._lock:
+                self._known.pop(hashed, None)
+
+    def release(self, identifier: str) -> bool:
+        """Lets an identifier be claimed again: the person has come back. Whether it was suppressed."""
+        hashed = self._hash(identifier)
+        entry = self._bucket.get_entry(hashed)
+        if entry is None or entry.value != SUPPRESSED.encode():
+            return False
+        self._bucket.destroy(hashed)
         return True
 
     def _hash(self, identifier: str) -> str:

@@ -10,6 +10,8 @@ MOST_SPILLED_MB = 20_000
 """What queries and rebuilds may put on disk beyond memory; at most half of what is free when the file is opened."""
 CHECKPOINT_AFTER = "256MB"
 """How much of the write-ahead log is folded into the file at a time; each time costs up to a second."""
+ITS_FILES = ("", ".wal", ".wal.checkpoint", ".wal.recovery")
+"""What DuckDB adds to the name of a database for the files beside it."""
 INDEXED_KEYS = 1_000
 """Up to this many keys are looked up through an index; more are found by a scan, which is then quicker."""
 
@@ -22,15 +24,20 @@ class DatabaseLocked(Exception):
     """Another process holds the file; DuckDB allows one process that writes."""
 
 
+def copy_of(path: Path) -> Path:
+    """Where the database at `path` may be written anew."""
+    return path.with_name(path.name + ".new")
+
+
 def open_database(path: Path, *, memory_limit: str = MEMORY_LIMIT) -> duckdb.DuckDBPyConnection:
     """The database at `path`, for reading and writing, created when there is none.
 
-    SQL run on it reaches no other file and no network, and loads no extension. Every cursor counts time in UTC.
+    SQL run on it reaches no other file but `copy_of(path)` and no network, and loads no extension. Every cursor counts
+    time in UTC.
 
     Raises DatabaseLocked or DatabaseUnreadable.
     """
     settings: dict[str, str | bool | int | float | list[str]] = {
-        "enable_external_access": False,
         "python_enable_replacements": False,
         "autoinstall_known_extensions": False,
         "autoload_known_extensions": False,
@@ -48,7 +55,17 @@ def open_database(path: Path, *, memory_limit: str = MEMORY_LIMIT) -> duckdb.Duc
     except duckdb.Error as error:
         raise DatabaseUnreadable(f"{path} cannot be read as a DuckDB database: {error}") from error
     connection.execute("SET GLOBAL TimeZone = 'UTC'")
+    if sql_may_read_files(connection):
+        beside = str(copy_of(path.absolute()))
+        connection.execute(f"SET GLOBAL allowed_paths = {[beside + suffix for suffix in ITS_FILES]}")
+        connection.execute("SET GLOBAL enable_external_access = false")
     return connection
+
+
+def sql_may_read_files(connection: duckdb.DuckDBPyConnection) -> bool:
+    """Whether the database has not been closed off yet; every connection of a process to one file shares it."""
+    rows = connection.execute("select current_setting('enable_external_access')").fetchall()
+    return bool(rows[0][0])
 
 
 def _most_spilled_mb(path: Path) -> int:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from functools import partial
 from typing import Any, NamedTuple
@@ -28,12 +28,14 @@ from infra.jetstream.stream import (
     erase_subject,
     get_message,
     scan_subject,
+    state,
 )
 
 IN_FLIGHT = 256
 BATCH = 500
 SMALL = 8  # a batch costs the server as much as this many single messages
 MANY = 50  # from here on, keys are read by the page
+PAGE_IN_ORDER = 5_000
 ATTEMPTS = 5
 BULK_TIMEOUT_S = 3_600.0
 _KEY = re.compile(r"[0-9a-zA-Z_=/-]+(\.[0-9a-zA-Z_=/-]+)*\Z")
@@ -101,10 +103,22 @@ class Bucket:
     def load_all(self) -> dict[str, bytes]:
         """Every key that has a value."""
         values: dict[str, bytes] = {}
-        for batch in LedgerReader(self._connection, self._stream).read_batches(0, 5_000):
-            for message in batch:
-                values[message.subject[len(self._prefix) :]] = message.body
+        for page in self.pages():
+            values |= page
         return {key: value for key, value in values.items() if value}
+
+    def pages(self) -> Iterator[dict[str, bytes]]:
+        """Everything stored by now, oldest first, a page at a time; an empty value says that the key has none any more.
+
+        Raises OperationalError when it cannot be read to its end.
+        """
+        start = len(self._prefix)
+        for batch in LedgerReader(self._connection, self._stream).read_batches(0, PAGE_IN_ORDER):
+            yield {message.subject[start:]: message.body for message in batch}
+
+    def revisions(self) -> int:
+        """How many values are stored, those of one key and deletions counted each."""
+        return int(self._connection.call(state(self._connection, self._stream))["messages"])
 
     def create(self, key: str, value: bytes) -> bool:
         """Sets the value if the key has none; whether it did. Of many at a time exactly one gets True."""

@@ -15,8 +15,7 @@ from typing import Any, NamedTuple
 from nats.aio.client import Client
 from nats.errors import ConnectionClosedError, ConnectionReconnectingError, Error, MaxPayloadError
 
-Sink = Callable[[bytes, bytes, bytes, bytes | None], None]
-"""Takes subject, reply subject, body and raw header block (None without one); runs on the connection's loop."""
+from infra.jetstream.frames import Sink, SinkParser
 
 
 class Door(NamedTuple):
@@ -43,6 +42,7 @@ class WireClient(Client):
     def __init__(self) -> None:
         super().__init__()
         self._sinks: dict[int, Sink] = {}
+        self._ps = SinkParser(self, self._sinks)
         self.public_nkey: str | None = None
         """Whose signature `signature_cb` gives, where no JWT says so."""
 

@@ -14,6 +14,12 @@ dead as (
     from engagement_score
     where hard_bounce and occurred_at <= as_of() and (cleared_at is null or cleared_at > as_of())
 ),
+-- Data that is stored and not used (Art. 18 GDPR).
+restricted as (
+    select canonical_id
+    from gdpr_audit
+    where status = 'restricted' and valid_from <= as_of() and (valid_to is null or as_of() < valid_to)
+),
 -- The row for email decides where there is one, else the row for any channel.
 opted_out as (
     select canonical_id
@@ -37,4 +43,4 @@ select
 from journey
 cross join engagement_model model
 left join counted using (canonical_id)
-where first_seen_at <= as_of()
+where first_seen_at <= as_of() and canonical_id not in (from restricted)

@@ -23,21 +23,19 @@ joined as (
     group by a.candidate_id, b.candidate_id
 ),
 -- What a person says against contact holds as soon as it is known, even when its claimed time lies ahead.
-said as (
+statement as materialized (
     select
-        * replace (
-            if(type in ('opted_out', 'complained', 'consent_withdrawn'), least(occurred_at, recorded_at), occurred_at)
-                as occurred_at
-        )
-    from scope_audit_events
-    where type in ('opted_out', 'complained', 'opted_in', 'consent_given', 'consent_withdrawn', 'basis_recorded')
-),
-statement as (
-    select
-        canonical_id, id as candidate_id, seq, occurred_at, type, channel, purpose, basis, expires_at,
+        canonical_id, id as candidate_id, seq,
+        if(type in ('opted_out', 'complained', 'consent_withdrawn', 'restricted'),
+            least(occurred_at, recorded_at), occurred_at) as held_from,
+        -- A restriction is of all use, whatever channel it came by.
+        type, if(type in ('restricted', 'restriction_lifted'), null, e.channel) as channel, purpose, basis, expires_at,
         lia, notice_version, wording_hash, method, language, right_used,
-        row_number() over (partition by canonical_id order by occurred_at, seq) as place
-    from said
+        -- When it holds from and, for a tie, the ledger's order.
+        epoch_us(held_from)::hugeint * (1::hugeint << 63) + seq as place
+    from scope_audit_events e
+    where type in ('opted_out', 'complained', 'opted_in', 'consent_given', 'consent_withdrawn', 'basis_recorded',
+        'restricted', 'restriction_lifted')
 ),
 channel as (
     select canonical_id, channel from statement where channel is not null
@@ -55,7 +53,7 @@ cell as (
     join purpose using (canonical_id)
 ),
 held as (
-    select cell.cell, s.place, s.candidate_id, s.seq, s.occurred_at, s.type, s.basis, s.expires_at
+    select cell.cell, s.place, s.candidate_id, s.seq, s.held_from as occurred_at, s.type, s.basis, s.expires_at
     from cell
     join statement s using (canonical_id)
     where (s.channel is null or s.channel = cell.channel)
@@ -70,6 +68,7 @@ answered as (
     left join joined on joined.a = h.candidate_id and joined.b = later.candidate_id
     where (later.candidate_id = h.candidate_id or later.seq > joined.seq)
         and case h.type
+            when 'restricted' then later.type = 'restriction_lifted' and later.occurred_at > h.occurred_at
             when 'opted_out' then later.type = 'opted_in' and later.occurred_at > h.occurred_at
             when 'complained' then later.type = 'opted_in' and later.occurred_at > h.occurred_at
             when 'consent_withdrawn' then later.type = 'consent_given' and later.occurred_at > h.occurred_at
@@ -86,20 +85,17 @@ lasting as (
     where answered_at is null or answered_at > occurred_at
 ),
 point as (
-    select cell, at_, max(seq) as changed_seq
-    from (
-        select cell, occurred_at as at_, seq from held
-        union all
-        select cell, expires_at, null from held where type = 'consent_given' and expires_at > occurred_at
-    )
-    group by cell, at_
+    select cell, occurred_at as at_, seq from held
+    union all
+    select cell, expires_at, null from held where type = 'consent_given' and expires_at > occurred_at
 ),
 in_force as (
     select
         point.cell,
         point.at_,
-        any_value(point.changed_seq) as changed_seq,
-        max(place) filter (type in ('opted_out', 'complained')) as restriction,
+        max(point.seq) as changed_seq,
+        max(place) filter (type = 'restricted') as restriction,
+        max(place) filter (type in ('opted_out', 'complained')) as opt_out,
         max(place) filter (type = 'consent_withdrawn') as withdrawal,
         max(place) filter (type = 'consent_given') as consent,
         max(place) filter (type = 'consent_given' and (expires_at is null or expires_at > at_)) as valid_consent,
@@ -116,7 +112,8 @@ decided as (
     select
         cell, at_, changed_seq,
         case
-            when restriction is not null then 'opted_out'
+            when restriction is not null then 'restricted'
+            when opt_out is not null then 'opted_out'
             when withdrawal is not null then 'withdrawn'
             when valid_consent is not null then 'consent'
             when basis is not null and consent_needed is null then 'basis'
@@ -125,7 +122,8 @@ decided as (
             else 'no_basis'
         end as status,
         case status
-            when 'opted_out' then restriction
+            when 'restricted' then restriction
+            when 'opted_out' then opt_out
             when 'withdrawn' then withdrawal
             when 'consent' then valid_consent
             when 'basis' then basis
@@ -138,8 +136,7 @@ changed as (
     select *
     from decided
     window by_time as (partition by cell order by at_)
-    qualify row_number() over by_time = 1
-        or (status, place) is distinct from (lag(status) over by_time, lag(place) over by_time)
+    qualify (status, place) is distinct from (lag(status) over by_time, lag(place) over by_time)
 ),
 span as (
     select *, lead(at_) over (partition by cell order by at_) as valid_to from changed
@@ -158,4 +155,4 @@ select
     s.right_used, s.expires_at
 from span
 join cell using (cell)
-left join statement s on s.canonical_id = cell.canonical_id and s.place = span.place
+left join statement s on s.place = span.place

@@ -4,10 +4,11 @@ import duckdb
 import pyarrow as pa
 
 from domain import candidate, pool
+from domain.upcasters import ADDS, UPCASTERS
 from projections import sql
 from projections.transaction import transaction
 
-VERSION = 2
+VERSION = 3
 """Raised when the mirror's tables change; `upgrades/<version>.sql` then makes the tables of the version before so."""
 
 
@@ -45,10 +46,14 @@ def _version(connection: duckdb.DuckDBPyConnection) -> int:
 
 
 def shown_as() -> str:
-    """The schema versions as which the rows show events, those above 1: rows of older ones look different."""
+    """The schema versions as which the rows show events, as far as rows of older ones look different."""
     catalogues = ((candidate.KIND, candidate.EVENTS), (pool.KIND, pool.EVENTS))
     newest = [(kind, type_, cls.v) for kind, table in catalogues for type_, cls in table.items()]
-    return " ".join(sorted(f"{kind}.{type_}.v{v}" for kind, type_, v in newest if v > 1))
+    return " ".join(sorted(f"{kind}.{type_}.v{v}" for kind, type_, v in newest if _looks_different(kind, type_, v)))
+
+
+def _looks_different(kind: str, type_: str, newest: int) -> bool:
+    return any(UPCASTERS.get((kind, type_, v)) is not ADDS for v in range(1, newest))
 
 
 _TIME = pa.timestamp("us", "UTC")

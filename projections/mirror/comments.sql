@@ -31,6 +31,7 @@ comment on column main.events.seniority is 'sourced, profile_corrected: career l
 comment on column main.events.jurisdiction is 'sourced, profile_corrected: country whose law applies (ISO 3166-1 alpha-2)';
 comment on column main.events.target_id is 'merged: the record that stands for both; a pin or exclusion: whom it places';
 comment on column main.events.correlation is 'What the caller ties events together by';
+comment on column main.events.matter is 'What requests, restrictions, erasures and notes to recipients say, as JSON';
 comment on column main.events.rule is 'created, rule_changed: the rule, as JSON';
 comment on column main.events.hash is 'SHA-256 of the stored bytes';
 comment on column main.events.body is 'The stored bytes; what is personal in them is sealed';

@@ -8,6 +8,9 @@ select
     p.kind as bounce_kind, p.event, p.job, p.stage, p.method, p."right" as right_used, p.basis, p.lia, p.notice_version,
     p.wording_hash, p.language, p.expires_at, p.article, p.seniority, p.jurisdiction,
     coalesce(try_cast(p."into" as uuid), try_cast(p.candidate as uuid)) as target_id, p.correlation, p.rule,
+    if(type in (
+        'request_received', 'request_extended', 'request_closed', 'restricted', 'restriction_lifted',
+        'recipient_notified', 'erased'), public, null) as matter,
     unhex(sha256(body)) as hash, body,
     s.actor, s.interaction, s.message, s.url, s.tag, s.location, s.role_family, s.skills, s.identifiers, s.first_name,
     s.last_name, s.headline, s.employer, s.name, s.description,

@@ -37,9 +37,10 @@ create table if not exists pii.events (
     jurisdiction   varchar,
     target_id      uuid,
     correlation    varchar,
+    matter         json,
     rule           json,
     hash           blob,
-    body           blob,
+    body           blob using compression zstd,
     actor          varchar,
     interaction    varchar,
     message        varchar,
@@ -55,7 +56,7 @@ create table if not exists pii.events (
     employer       varchar,
     name           varchar,
     description    varchar,
-    fields         json
+    fields         json using compression zstd
 );
 create index if not exists events_of_id on pii.events (id);
 create index if not exists events_of_target on pii.events (target_id);
@@ -67,6 +68,14 @@ create table if not exists ops.dead_letters (
     problem    varchar not null,
     noticed_at timestamptz not null
 );
+
+-- Who was erased, a record each: nothing of theirs is in any view, and of their events the envelope remains.
+-- `was_here`: the file has held their personal data, and may do so until it is written anew.
+create table if not exists ops.erased (id uuid not null, seq bigint not null, erasure uuid, was_here boolean not null);
+
+-- Up to where the file was written anew, and thus has nothing left of those erased before.
+create table if not exists ops.rewritten (seq bigint not null);
+insert into ops.rewritten select 0 where not exists (from ops.rewritten);
 
 -- The first event of each aggregate that cannot be used; those after it wait.
 create or replace view ops.broken as

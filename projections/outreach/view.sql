@@ -1,38 +1,36 @@
 with
-happening as materialized (
-    select canonical_id, seq, id as candidate_id, type, occurred_at, moment, channel, purpose, campaign, template,
-        bounce_kind, message, source, epoch_us(occurred_at) as at_us
-    from scope_events
-    where type in ('emailed', 'messaged', 'delivered', 'bounced', 'opened', 'clicked', 'replied', 'complained',
-        'opted_out', 'sourced')
-),
--- Two messages of one name to one person: each is answered for until the next is sent.
 sending as materialized (
-    select *, row_number() over same_name = 1 as is_first, lead(moment) over same_name as next_moment
-    from happening
+    select canonical_id, seq, id as candidate_id, occurred_at, moment, channel, purpose, campaign, template, message,
+        epoch_us(occurred_at) as at_us
+    from scope_events
     where type in ('emailed', 'messaged')
-    window same_name as (partition by canonical_id, message, if(message is null, seq, null) order by moment)
 ),
 consequence as (
-    -- Clocks differ: what is dated before the first sending is about that.
-    select s.seq, h.type, h.moment, h.occurred_at, h.bounce_kind
-    from happening h
-    join sending s
-        on s.canonical_id = h.canonical_id and s.message = h.message
-        and (s.is_first or s.moment <= h.moment) and (s.next_moment is null or h.moment < s.next_moment)
-    where h.type in ('delivered', 'bounced')
-        or h.seq in (
-            select seq from engagement_score
-            where type in ('opened', 'clicked') and human and reason <> 'no tracking basis'
-                and canonical_id in (select canonical_id from scope_persons))
+    -- Two messages of one name to one person: each is answered for until the next is sent. Clocks differ: what is dated
+    -- before the first sending is about that.
+    select
+        arg_max(s.seq, if(s.moment <= h.moment, s.moment, -s.moment - (1::hugeint << 125))) as seq,
+        any_value(h.type) as type, any_value(h.moment) as moment, any_value(h.occurred_at) as occurred_at,
+        any_value(h.bounce_kind) as bounce_kind
+    from (
+        select canonical_id, seq, type, moment, occurred_at, bounce_kind, message
+        from scope_events
+        where type in ('delivered', 'bounced')
+            or seq in (
+                select seq from engagement_score
+                where type in ('opened', 'clicked') and human and reason <> 'no tracking basis'
+                    and canonical_id in (select canonical_id from scope_persons))
+    ) h
+    join sending s on s.canonical_id = h.canonical_id and s.message = h.message
+    group by h.seq
     union all
     select arg_max(s.seq, (coalesce(s.message = h.message, false), s.moment)),
         h.type, h.moment, h.occurred_at, null
-    from happening h
+    from scope_events h
     join sending s
         on s.canonical_id = h.canonical_id and s.moment < h.moment
         and (s.message = h.message
-            or h.at_us - s.at_us <= 30 * 86_400_000_000
+            or epoch_us(h.occurred_at) - s.at_us <= 30 * 86_400_000_000
                 and coalesce(h.channel, s.channel) is not distinct from s.channel
                 and coalesce(h.purpose, s.purpose) is not distinct from s.purpose)
     where h.type in ('replied', 'complained', 'opted_out')
@@ -64,7 +62,7 @@ outcome as (
 ),
 origin as (
     select canonical_id, arg_min_null(source, moment) as source, min(moment) as moment
-    from happening
+    from scope_events
     where type = 'sourced'
     group by canonical_id
 )

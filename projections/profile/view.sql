@@ -10,18 +10,19 @@ record as (
     where canonical_id in (select canonical_id from scope_persons)
     group by canonical_id
 ),
+-- `max_by` passes over what was not said.
 latest as (
     select
         canonical_id,
-        max_by(first_name, moment) filter (first_name is not null) as first_name,
-        max_by(last_name, moment) filter (last_name is not null) as last_name,
-        max_by(headline, moment) filter (headline is not null) as headline,
-        max_by(employer, moment) filter (employer is not null) as employer,
-        max_by(location, moment) filter (location is not null) as location,
-        max_by(skills, moment) filter (len(skills) > 0) as skills,
-        max_by(seniority, moment) filter (seniority is not null) as seniority,
-        max_by(role_family, moment) filter (role_family is not null) as role_family,
-        max_by(jurisdiction, moment) filter (jurisdiction is not null) as jurisdiction,
+        max_by(first_name, moment) as first_name,
+        max_by(last_name, moment) as last_name,
+        max_by(headline, moment) as headline,
+        max_by(employer, moment) as employer,
+        max_by(location, moment) as location,
+        max_by(if(len(skills) > 0, skills, null), moment) as skills,
+        max_by(seniority, moment) as seniority,
+        max_by(role_family, moment) as role_family,
+        max_by(jurisdiction, moment) as jurisdiction,
         list_sort(list_distinct(list(source) filter (type = 'sourced' and source is not null))) as sources
     from scope_events
     where type in ('sourced', 'profile_corrected')

@@ -44,6 +44,12 @@ class Publisher:
         with self._lock:
             return self._publish(on_progress)
 
+    def drop(self) -> None:
+        """Takes back what is published; the next copy is made when it is due, or asked for."""
+        with self._lock:
+            self._path.unlink(missing_ok=True)
+            self._newest = None
+
     def open(self, *, fresh: bool = False) -> tuple[Snapshot, IO[bytes]]:
         """The newest snapshot (made now if there is none, or `fresh`) and its file, which whoever gets it closes.
 

@@ -25,15 +25,9 @@ def begin_whole(connection: DuckDBPyConnection) -> None:
 
 
 def begin_persons(connection: DuckDBPyConnection) -> None:
-    """The rest of `begin_whole`, once there is an `identity`. Of persons there are none before `next_part`."""
+    """The rest of `begin_whole`, once there is an `identity`. Of persons there are none before the step `part`."""
     for step in ("of_persons", "no_events", "events"):
         run(connection, step)
-
-
-def next_part(connection: DuckDBPyConnection, part: int, parts: int) -> None:
-    """From now on the persons are those of `part` (0 to `parts` - 1), and their events lie in a table."""
-    run(connection, "part", parts=parts, part=part)
-    run(connection, "audit_events")
 
 
 def run(connection: DuckDBPyConnection, name: str, **parameters: object) -> None:

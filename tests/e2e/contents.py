@@ -30,7 +30,7 @@ class Contents:
             reader = LedgerReader(node.connection, node.recorder.stream)
             subjects = dict.fromkeys(m.subject for batch in reader.read_batches() for m in batch)
             ids = [s.rpartition(".")[2] for s in subjects if ".candidate." in s]
-            histories = dict(zip(ids, node.ledger.histories(ids), strict=True))
+            histories = node.ledger.histories(ids)
             names = {
                 id_: " ".join(sorted(i for r in history for i in r.event.identifiers))
                 for id_, history in histories.items()

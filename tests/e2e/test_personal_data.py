@@ -6,7 +6,7 @@ import base64
 import json
 from pathlib import Path
 
-from domain.candidate import EVENTS
+from domain.candidate import BY_COMMAND, EVENTS
 from domain.event import personal_fields
 from tests.e2e.harness import did, lines, rapport, server_pid, stop, until, up
 
@@ -30,6 +30,8 @@ def everything() -> list[dict[str, object]]:
     records = [did("sourced", OTHER), did("sourced", WHO) | {"candidate": identifiers}]
     covered = {"identifiers", "actor", "interaction"}
     for type_, event in EVENTS.items():
+        if type_ in BY_COMMAND:
+            continue
         data: dict[str, object] = {
             name: [mark(name)] if name == "skills" else mark(name)
             for name in personal_fields(event) - {"identifiers", "actor", "interaction"}
@@ -42,6 +44,11 @@ def everything() -> list[dict[str, object]]:
             "basis_recorded": {"basis": "contract"},
             "notice_given": {"article": "14"},
             "merged": {"into": {"email": OTHER}},
+            "restricted": {"ground": "unlawful"},
+            "request_received": {"request": "ab" * 16, "asks_for": "access"},
+            "request_extended": {"request": "ab" * 16, "reason": "number"},
+            "request_closed": {"request": "ab" * 16, "outcome": "fulfilled"},
+            "recipient_notified": {"recipient": "ats", "about": "restriction"},
         }.get(type_, {})
         envelope = {"id": f"{MARK}id:{type_}", "actor": f"user:{MARK}actor"}
         records.append(did(type_, WHO, **data) | envelope)

@@ -4,7 +4,18 @@ from datetime import UTC, datetime
 
 from domain import candidate, pool
 from domain.event import Event
-from domain.policy import ActorKind, Basis, Channel, OptOutMethod, Right, Seniority
+from domain.policy import (
+    ActorKind,
+    Basis,
+    Channel,
+    ErasureGround,
+    OptOutMethod,
+    RequestKind,
+    RequestOutcome,
+    RestrictionGround,
+    Right,
+    Seniority,
+)
 from domain.rule import Rule
 
 ENVELOPE = {
@@ -38,9 +49,15 @@ RULE = Rule.model_validate(
     }
 )
 APPLICATION = {"job": "Backend engineer, Berlin", "stage": "interview", "reason": "Ada asked for remote work"}
+ASKED = EVIDENCE | {"jurisdiction": "GB"}
 OTHER = "ab" * 16
+MATTER = "cd" * 16
 
-READ_AS: dict[str, Event] = {}
+_BEFORE = ON_CANDIDATE | EVIDENCE | {"purpose": "open_tracking"}
+READ_AS: dict[str, Event] = {
+    "candidate.consent_given.v1": candidate.ConsentGiven(**_BEFORE, expires_at=datetime(2027, 3, 1, tzinfo=UTC)),
+    "candidate.consent_withdrawn.v1": candidate.ConsentWithdrawn(**_BEFORE),
+}
 """What an older golden file (`<kind>.<type>.v<n>`) is read as, where that is not the sample of the newest version."""
 
 
@@ -61,8 +78,8 @@ def samples() -> dict[str, Event]:
         candidate.Complained(**on, **CONTACT),
         candidate.Replied(**on, **CONTACT, text="Tell me more – José 😀"),
         candidate.EventAttended(**on, event="Open day 2026"),
-        candidate.ConsentGiven(**on, **EVIDENCE, purpose="open_tracking", expires_at=datetime(2027, 3, 1, tzinfo=UTC)),
-        candidate.ConsentWithdrawn(**on, **EVIDENCE, purpose="open_tracking"),
+        candidate.ConsentGiven(**on, **ASKED, purpose="open_tracking", expires_at=datetime(2027, 3, 1, tzinfo=UTC)),
+        candidate.ConsentWithdrawn(**on, **ASKED, purpose="open_tracking"),
         candidate.OptedOut(**on, purpose="recruiting", method=OptOutMethod.ONE_CLICK, right=Right.OBJECTION),
         candidate.OptedIn(**on, purpose="recruiting", method="web_form", evidence="signed form 12"),
         candidate.BasisRecorded(**on, purpose="recruiting", basis=Basis.LEGITIMATE_INTEREST, lia="LIA-2025-03"),
@@ -74,6 +91,21 @@ def samples() -> dict[str, Event]:
         candidate.StageChanged(**on, **APPLICATION),
         candidate.Rejected(**on, **APPLICATION),
         candidate.Hired(**on, **APPLICATION),
+        candidate.ConsentRequested(**on, **ASKED, purpose="open_tracking"),
+        candidate.ConsentRefused(**on, **ASKED, purpose="open_tracking"),
+        candidate.Restricted(**on, ground=RestrictionGround.ACCURACY_CONTESTED, request=MATTER),
+        candidate.RestrictionLifted(**on, informed_at=datetime(2026, 2, 28, tzinfo=UTC), request=MATTER),
+        candidate.RequestReceived(**on, request=MATTER, asks_for=RequestKind.ACCESS, details="everything on Ada"),
+        candidate.RequestExtended(**on, request=MATTER, reason="complexity", explanation="three systems to ask"),
+        candidate.RequestClosed(**on, request=MATTER, outcome=RequestOutcome.REFUSED, explanation="not Ada's own data"),
+        candidate.RecipientNotified(**on, recipient="greenhouse", about="erasure", acknowledged=True, request=MATTER),
+        candidate.Erased(
+            **on,
+            erasure="ef" * 16,
+            ground=ErasureGround.OBJECTION,
+            request=MATTER,
+            bodies=((12, "sha256:0f0f0f0f"), (13, "sha256:f0f0f0f0")),
+        ),
         pool.Created(**ENVELOPE, name="Berlin backend", description="People in Berlin", rule=RULE),
         pool.RuleChanged(**ENVELOPE, rule=RULE),
         pool.CandidatePinned(**ENVELOPE, candidate=OTHER),

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from eventsourcing.persistence import DataError, IntegrityError
 
-from infra.jetstream import Bucket, Connection
+from infra.jetstream import Bucket, Connection, kv
 from infra.nats_server import EmbeddedServer
 from tests.servers import fresh_name, shared_server
 
@@ -29,8 +29,25 @@ def test_values_come_back(bucket: Bucket) -> None:
     assert bucket.load_all() == {"a.b/c=_-1": b"\x00one", "other": b"two"}
 
 
+def test_pages_hold_what_is_stored_in_its_order(bucket: Bucket, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A deleted key is there with nothing, a destroyed one is not there."""
+    monkeypatch.setattr(kv, "PAGE_IN_ORDER", 2)
+    for number in range(5):
+        bucket.create(f"key{number}", b"%d" % number)
+    bucket.delete("key1")
+    bucket.destroy("key2")
+    assert bucket.revisions() == 4
+    pages = list(bucket.pages())
+    assert max(map(len, pages)) <= 2
+    assert [item for page in pages for item in page.items()] == [
+        ("key0", b"0"), ("key3", b"3"), ("key4", b"4"), ("key1", b"")
+    ]  # fmt: skip
+
+
 def test_an_empty_bucket_loads_empty(bucket: Bucket) -> None:
     assert bucket.load_all() == {}
+    assert list(bucket.pages()) == []
+    assert bucket.revisions() == 0
     assert bucket.get_many([]) == {}
     assert bucket.create_many({}) == {}
 

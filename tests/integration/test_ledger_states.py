@@ -71,7 +71,7 @@ class Place:
     def folded(self, *ids: str) -> dict[str, Candidate]:
         """The states that the whole histories make, read by somebody who remembers nothing."""
         made = {}
-        for id_, history in zip(ids, self.ledger().histories(ids), strict=True):
+        for id_, history in zip(ids, self.ledger().histories(ids).values(), strict=True):
             step = lambda s, r: evolve(s, r.event, r.version, r.seq, r.recorded_at)  # noqa: E731
             made[id_] = reduce(step, history, Candidate(id_))
         return made
@@ -244,7 +244,7 @@ def test_an_event_that_is_gone_is_noticed_behind_a_state_at_hand(place: Place) -
         ledger = place.ledger(kept)
         put(ledger, id_, *tags(5))
         kept.flush()
-        history = ledger.histories([id_])[0]
+        history = ledger.histories([id_])[id_]
         place.connection.call(place.connection.api(f"STREAM.MSG.DELETE.{place.stream.name}", {"seq": history[2].seq}))
         for reader in (ledger, place.ledger(kept)):
             with pytest.raises(LedgerCorruptedError):

@@ -130,8 +130,9 @@ def test_a_snapshot_holds_all_of_schema_main_without_the_stored_bytes(
         types = "select type, n from probe_types order by all"
         assert file.execute(types).fetchall() == own.execute(types).fetchall()
         described = (
-            "select table_name, column_name, data_type, comment from duckdb_columns() where schema_name = 'main' "
-            "and not internal and table_name <> 'snapshot' and column_name <> 'body' order by all"
+            "select table_name, column_name, data_type, comment from duckdb_columns() "
+            "where database_name = current_database() and schema_name = 'main' and not internal "
+            "and table_name <> 'snapshot' and column_name <> 'body' order by all"
         )
         assert file.execute(described).fetchall() == own.execute(described).fetchall()
         (about,) = file.execute("select seq, rapport, materialised, missing from snapshot").fetchall()

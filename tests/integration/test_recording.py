@@ -144,7 +144,7 @@ def sourced(node: Node | Writer, who: str | dict[str, str] | None = None) -> str
 
 
 def history(node: Node | Writer, candidate_id: str) -> list[Recorded[CandidateEvent]]:
-    return node.ledger.histories([candidate_id])[0]
+    return node.ledger.histories([candidate_id])[candidate_id]
 
 
 def types(node: Node | Writer, candidate_id: str) -> list[str]:
@@ -720,7 +720,7 @@ def test_no_sequence_of_commands_leads_to_an_email_without_standing(
         for outcome in record(nodes[on_the_other], *documents, facts=False):
             if isinstance(outcome, Accepted):
                 order[outcome.seq] = len(order)
-    events = [r for h in nodes[0].ledger.histories(ids) for r in h]
+    events = [r for h in nodes[0].ledger.histories(ids).values() for r in h]
     for sent in events:
         if isinstance(sent.event, Emailed):
             before = [r for r in events if order.get(r.seq, -1) < order[sent.seq]]

@@ -125,7 +125,13 @@ statements = st.one_of(
     _of(c.BasisRecorded, purpose=_named, channel=_channels, basis=st.sampled_from(Basis), lia=_maybe("LIA-1")),
     _of(c.Complained),
 )
-all_or_nothing = _of(c.OptedOut) | _of(c.OptedIn)
+restrictions = st.one_of(
+    _of(c.Restricted, ground=st.just("unlawful"), channel=_channels),
+    _of(c.RestrictionLifted, channel=_channels),
+)
+all_or_nothing = st.one_of(
+    *(_of(c.OptedOut), _of(c.OptedIn), _of(c.Restricted, ground=st.just("unlawful")), _of(c.RestrictionLifted))
+)
 acts = st.one_of(
     _of(c.Emailed, message=_messages),
     _of(c.Delivered, message=_messages),
@@ -236,7 +242,7 @@ def cuts(draw: st.DrawFn, size: int) -> list[tuple[int, int]]:
     return [(max(0, start - draw(st.integers(0, 2))), end) for start, end in zip(starts, ends, strict=True)]
 
 
-anything = (profiles, tags, statements, acts, applications, merges)
+anything = (profiles, tags, statements, restrictions, acts, applications, merges)
 
 
 def examples(n: int) -> settings:
@@ -256,7 +262,7 @@ TABLES = tuple(view.table for view in VIEWS if view.stored)
 
 def fresh(connection: DuckDBPyConnection) -> Projector:
     """A projector of an empty ledger on this connection."""
-    for name in ("pii.events", "ops.dead_letters", "ops.checkpoint", *TABLES):
+    for name in ("pii.events", "ops.dead_letters", "ops.erased", "ops.checkpoint", *TABLES):
         connection.execute(f"delete from {name}")  # noqa: S608 - a test's own names
     return Projector(connection)
 

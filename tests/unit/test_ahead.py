@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from consumers.projecting import Ahead
+from consumers.projecting import BATCHES_AHEAD, Ahead
 from tests.unit.histories import examples
 
 SCHEMA = pa.schema([("n", pa.int64())])
@@ -87,19 +87,31 @@ def test_full_pages_are_joined_to_the_most_that_may_be_handed_out() -> None:
         assert [part.num_rows for part in ahead] == [20] * 5
 
 
-def test_no_more_is_read_than_may_wait_and_leaving_ends_it() -> None:
-    """Left with pages waiting: the thread ends, and the source was asked for no page beyond the bound."""
+def test_that_there_is_no_more_for_now_is_said_behind_what_waited_before_it() -> None:
+    """However many batches wait by then: the views are brought up when it is said, and not while there is more."""
+    source = iter([*(table(n, 5) for n in range(0, 40, 5)), table(40, 0)])
+    with Ahead(source, nothing_to_stop, page=5, rows=20) as ahead:
+        ahead._thread.join(60)
+        assert [part.num_rows for part in ahead] == [20, 20, 0]
+
+
+def test_as_much_is_read_as_may_wait_and_leaving_ends_it() -> None:
+    """While a batch is worked on, the source fills the room there is, and is asked for nothing beyond it."""
     asked: list[int] = []
+    full = threading.Event()
 
     def source() -> Iterator[pa.Table]:
         while True:
             asked.append(1)
+            if len(asked) == 4 + 4 * BATCHES_AHEAD:
+                full.set()
             yield table(0, 5)
 
     ahead = Ahead(source(), nothing_to_stop, page=5, rows=20)
     with ahead:
         next(iter(ahead))
-    assert len(asked) <= 8
+        assert full.wait(60)
+    assert len(asked) == 4 + 4 * BATCHES_AHEAD
     assert not ahead._thread.is_alive()
 
 

@@ -11,7 +11,10 @@ from domain import candidate
 from domain.interaction import event_of, parse
 
 Record = dict[str, Any]
-NOT_MADE_UP = {"profile_corrected", "untagged", "messaged"}
+NOT_MADE_UP = {
+    *("profile_corrected", "untagged", "messaged", "consent_requested", "consent_refused", "restricted"),
+    *("restriction_lifted", "request_received", "request_extended", "request_closed", "recipient_notified", "erased"),
+}
 TRACKED = {"applied", "stage_changed", "rejected", "hired"}
 
 

@@ -98,7 +98,9 @@ def test_the_catalogue_holds_what_the_design_names() -> None:
         *("sourced", "profile_corrected", "tagged", "untagged", "emailed", "messaged", "delivered", "bounced"),
         *("complained", "opened", "clicked", "replied", "event_attended", "consent_given", "consent_withdrawn"),
         *("opted_out", "opted_in", "basis_recorded", "notice_given", "merged", "unmerged", "preferences_updated"),
-        *("applied", "stage_changed", "rejected", "hired"),
+        *("applied", "stage_changed", "rejected", "hired", "consent_requested", "consent_refused", "restricted"),
+        *("restriction_lifted", "request_received", "request_extended", "request_closed", "recipient_notified"),
+        "erased",
     }
     assert set(pool.EVENTS) == {
         *("created", "rule_changed", "candidate_pinned", "candidate_unpinned", "candidate_excluded", "archived"),

@@ -23,6 +23,7 @@ from tests.unit.histories import (
     histories,
     merges,
     recorded,
+    restrictions,
     statements,
     table,
 )
@@ -32,7 +33,7 @@ QUESTIONS = [(channel, purpose) for channel in (*CHANNELS, UNHEARD[0]) for purpo
 
 
 @examples(12)
-@given(history=histories(statements, statements, statements, merges), asked=st.sampled_from(QUESTIONS))
+@given(history=histories(statements, statements, restrictions, statements, merges), asked=st.sampled_from(QUESTIONS))
 def test_standing_equals_the_rule_in_python(
     database: DuckDBPyConnection, history: list[Recorded], asked: tuple[str | None, str]
 ) -> None:

@@ -81,7 +81,7 @@ class Person:
         """On every channel: those the person's statements name, and any other."""
         channels = {None, *(s.channel for s in self.statements)}
         found = [standing(self.statements, ch, "recruiting", self.at, self.merged.joined) for ch in channels]
-        return all(held.status == "opted_out" for held in found)
+        return all(held.status in ("opted_out", "restricted") for held in found)
 
     def stages(self) -> set[str]:
         """Where the person's applications stand."""

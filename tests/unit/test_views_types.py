@@ -12,7 +12,7 @@ from domain.rule import Rule
 from projections import rebuild
 from tests.unit.histories import EPOCH, contents, fresh, recorded, table
 
-A, B, POOL = "a" * 32, "b" * 32, "1" * 32
+A, B, POOL, MATTER = "a" * 32, "b" * 32, "1" * 32, "e" * 32
 RULE = {
     "any": [
         *({"tag": "go"}, {"location": "paris"}, {"source": "ats"}, {"contactable": {"channel": "email"}}),
@@ -76,6 +76,21 @@ ALONE: dict[str, list[tuple[str, Event]]] = {
     ],
     "candidate_excluded": [(POOL, on(9, p.CandidateExcluded, candidate=A))],
     "archived": [(POOL, on(9, p.Archived))],
+    "consent_requested": [(A, on(9, c.ConsentRequested))],
+    "consent_refused": [(A, on(9, c.ConsentRefused))],
+    "restricted": [(A, on(9, c.Restricted, ground="unlawful"))],
+    "restriction_lifted": [(A, on(9, c.Restricted, ground="unlawful")), (A, on(10, c.RestrictionLifted))],
+    "request_received": [(A, on(9, c.RequestReceived, request=MATTER, asks_for="access"))],
+    "request_extended": [
+        (A, on(9, c.RequestReceived, request=MATTER, asks_for="access")),
+        (A, on(10, c.RequestExtended, request=MATTER, reason="number")),
+    ],
+    "request_closed": [
+        (A, on(9, c.RequestReceived, request=MATTER, asks_for="access")),
+        (A, on(10, c.RequestClosed, request=MATTER, outcome="fulfilled")),
+    ],
+    "recipient_notified": [(A, on(9, c.RecipientNotified, recipient="ats", about="restriction"))],
+    "erased": [(A, on(9, c.Erased, erasure=MATTER, ground="objection"))],
     "late, before the person was known": [(A, on(0.5, c.NoticeGiven, article="14"))],
     "first of a new person": [("d" * 32, on(9, c.NoticeGiven, article="14"))],
 }

@@ -1,12 +1,18 @@
--- Scores as of a time, of one person or of all there are.
+-- Scores as of a time, of one person or of all there are whose data may be used (Art. 18 GDPR).
 with
+restricted as materialized (
+    select distinct canonical_id
+    from gdpr_audit
+    where status = 'restricted' and valid_from <= $as_of and (valid_to is null or $as_of < valid_to)
+),
 -- Found among narrow rows; what else is shown is looked up for these alone. Scores rise with raw.
 best as materialized (
     select canonical_id, coalesce(raw, 0) as raw
     from (
         select distinct canonical_id
         from identity
-        where $canonical_id::uuid is null or canonical_id = $canonical_id::uuid
+        where canonical_id = $canonical_id::uuid
+            or ($canonical_id::uuid is null and canonical_id not in (select canonical_id from restricted))
     ) person
     left join (
         select
@@ -58,7 +64,11 @@ select
     last_engaged_at is null as never_engaged,
     last_engaged_at,
     coalesce(contributions, 0) as contributions,
-    case when opted_out.canonical_id is not null then 'opted_out' when hard_bounced then 'hard_bounced' end as flag,
+    case
+        when best.canonical_id in (select canonical_id from restricted) then 'restricted'
+        when opted_out.canonical_id is not null then 'opted_out'
+        when hard_bounced then 'hard_bounced'
+    end as flag,
     opted_out.canonical_id is not null as opted_out,
     coalesce(hard_bounced, false) as hard_bounced,
     model.version as model,

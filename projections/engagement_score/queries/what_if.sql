@@ -7,7 +7,11 @@ scored as (
             filter (counted) as raw
     from engagement_score
     cross join ops.engagement_model model
-    where occurred_at <= $as_of
+    where occurred_at <= $as_of and canonical_id not in (
+        select canonical_id
+        from gdpr_audit
+        where status = 'restricted' and valid_from <= $as_of and (valid_to is null or $as_of < valid_to)
+    )
     group by canonical_id
 ),
 ranked as (

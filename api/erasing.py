@@ -1,0 +1,158 @@
+"""Erasures carried out: what ledger and buckets do first, then the views, the file, the published copies, the proof.
+
+All but the first part happens on a thread of its own, which at a node's start goes on with what a node before it, or
+another one, left. Every node writes its own file anew once it has had personal data of somebody erased; the certificate
+is issued by the node that was asked, and speaks of its data folder.
+"""
+
+from __future__ import annotations
+
+from threading import Event, Lock, Thread
+from typing import TYPE_CHECKING
+
+import duckdb
+import structlog
+from eventsourcing.persistence import OperationalError
+
+from api.certificate import certificate
+from consumers.notary import NothingSigned
+from domain import errors
+from domain.policy import ErasureGround
+from infra.erasing import CERTIFIED, Erasure
+from projections import mirrored, rebuilding, rewriting
+from projections.publishing.files import replacing
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from api.node import Node
+
+VIEWS_CLEARED = "views cleared"
+FILE_REWRITTEN = "file written anew"
+COPIES_DROPPED = "published copies dropped"
+
+LOOK_EVERY_S = 60.0
+AGAIN_AFTER_S = 5.0
+VIEWS_WITHIN_S = 5.0
+
+log = structlog.get_logger()
+
+
+class Erasing:
+    """Carries out the erasures of one node's ledger. `failure` says why the one at hand does not go on."""
+
+    def __init__(self, node: Node) -> None:
+        self._node = node
+        self._lock = Lock()
+        self._wake = Event()
+        self._stopping = Event()
+        self._thread = Thread(target=self._run, name="rapport-erasing")
+        self.failure: str | None = None
+
+    def start(self) -> None:
+        """Goes on with what was left unfinished."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Ends; what is left is gone on with at the next start. Safe to call twice."""
+        self._stopping.set()
+        self._wake.set()
+        if self._thread.is_alive():
+            self._thread.join()
+
+    def erase(self, candidate_id: str, ground: ErasureGround, by: str, request: str | None = None) -> Erasure:
+        """Erases the person that `candidate_id` is a record of, with every record merged with it.
+
+        Returns when nothing can be read of them any more; the file and the certificate follow. Asked again for somebody
+        who was erased, it returns what was done then. Raises UnreadableCandidate before anything is done.
+        """
+        if (earlier := self.of(candidate_id)) is not None:
+            return earlier
+        node = self._node
+        records = node.forest_of(candidate_id).members(candidate_id)
+        states = node.ledger.candidates(records, fresh=True)
+        for state in states.values():
+            if state.unreadable is not None:
+                raise errors.UnreadableCandidate(state.unreadable)
+        erasure = node.erasures.begin(candidate_id, records, ground, by, request)
+        with self._lock:
+            erasure = node.erasures.carry_out(erasure)
+        node.projector.wait_for(erasure.last_seq, VIEWS_WITHIN_S)
+        self._wake.set()
+        return erasure
+
+    def of(self, candidate_id: str) -> Erasure | None:
+        """The erasure of the person with this record, if there is or was one."""
+        return next((e for e in self._node.erasures.all() if candidate_id in e.wanted), None)
+
+    def certificate_of(self, erasure: Erasure) -> Path:
+        """Where the certificate is, once it is issued."""
+        return self._node.settings.data / "certificates" / f"{erasure.id}.txt"
+
+    def _run(self) -> None:
+        while not self._stopping.is_set():
+            self._wake.clear()
+            try:
+                self._look()
+                self.failure = None
+            except (OperationalError, NothingSigned, duckdb.Error, OSError, errors.Refused) as error:
+                self.failure = f"an erasure waits to be finished ({_reason(error)}); it is tried again"
+                log.error("erasure not finished, trying again", error=type(error).__name__)
+            self._wake.wait(LOOK_EVERY_S if self.failure is None else AGAIN_AFTER_S)
+
+    def _look(self) -> None:
+        for erasure in self._node.erasures.all():
+            if not erasure.is_done and not self._stopping.is_set():
+                self._finish(erasure)
+        if not self._stopping.is_set() and rewriting.is_needed(self._node.projector):
+            self._node.rewrite_views()  # somebody was erased through another node
+
+    def _finish(self, erasure: Erasure) -> None:
+        node = self._node
+        with self._lock:
+            erasure = node.erasures.carry_out(erasure)
+        if VIEWS_CLEARED not in erasure.steps:
+            if not self._cleared(erasure):
+                return  # the views are on their way
+            erasure = node.erasures.note(erasure, VIEWS_CLEARED)
+        if FILE_REWRITTEN not in erasure.steps:
+            if rewriting.rewritten_up_to(node.projector) < erasure.last_seq:
+                node.rewrite_views()
+            if rewriting.rewritten_up_to(node.projector) < erasure.last_seq:
+                return
+            erasure = node.erasures.note(erasure, FILE_REWRITTEN)
+        if COPIES_DROPPED not in erasure.steps:
+            node.publisher.drop()
+            erasure = node.erasures.note(erasure, COPIES_DROPPED)
+        _, checkpoint = node.notary.covering(erasure.last_seq)
+        path = self.certificate_of(erasure)
+        path.parent.mkdir(mode=0o700, exist_ok=True)
+        with replacing(path) as beside:
+            beside.write_text(node.notary.note(certificate(erasure, checkpoint), checkpoint), "utf-8")
+        node.erasures.note(erasure, CERTIFIED)
+        log.info("erasure finished", erasure=erasure.id, records=len(erasure.records))
+
+    def _cleared(self, erasure: Erasure) -> bool:
+        """Whether the views hold nothing of the person any more, nor does what was kept beside them."""
+        node = self._node
+        while not node.projector.wait_for(erasure.last_seq, 1.0):
+            if self._stopping.is_set() or node.projecting.failure is not None:
+                return False
+        with node.projector.cursor() as cursor:
+            late = mirrored.merged_into(cursor, erasure.wanted)
+        if late:  # somebody else merged another record into this person before its last event
+            node.erasures.carry_out(node.erasures.add(erasure, late))
+            self._wake.set()
+            return False
+        node.projector.known.close()
+        with node.projector.build_lock, node.projector.lock:
+            rebuilding.discard(node.projector.connection)
+        return True
+
+
+def _reason(error: Exception) -> str:
+    return (
+        str(error).partition("\n")[0]
+        if isinstance(error, OperationalError | NothingSigned | errors.Refused)
+        else type(error).__name__
+    )

@@ -1,0 +1,181 @@
+"""Verifying an evidence file: every check, in an order that names what was done to the file as closely as it can.
+
+The same rules stand in `docs/verify_evidence.py`, for those who trust none of our code; a test holds them together.
+"""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from hashlib import sha256
+from itertools import pairwise
+from typing import Any
+
+from pydantic import ValidationError
+
+from domain.checkpoint import HASH_BYTES, Check, Checkpoint, NoteForged, NoteMalformed, VerifyingKey, decoded, opened
+from domain.consent import effective_at
+from domain.evidence import Evidence, EvidenceRefused, ProvedEvent, Readable, Reason, Step, once, parse, statement_text
+from domain.merkle import leaf_hash, proves_inclusion
+from domain.trail import RELEVANT_TYPES
+
+
+@dataclass(frozen=True)
+class Verified:
+    """A file that proves what it says. `stored`: the parsed bytes of each event by seq, as far as they are there.
+    `readable` is the trail as the controller tells it, which contradicts none of them; None of an erased person.
+    """
+
+    evidence: Evidence
+    checkpoint: Checkpoint
+    key: VerifyingKey
+    stored: Mapping[int, dict[str, Any]]
+    readable: Readable | None
+
+
+def verify(content: bytes, check: Check, trusted: VerifyingKey | None = None) -> Verified:
+    """What the file in `content` proves, by its own key, or by the one that is `trusted`. Raises EvidenceRefused."""
+    evidence = parse(content)
+    key = _key(evidence, trusted)
+    try:
+        checkpoint = Checkpoint.of(opened(evidence.checkpoint, key, check))
+    except (NoteForged, NoteMalformed) as error:
+        raise EvidenceRefused(Reason.FORGED_CHECKPOINT, f"the checkpoint is not one of this log: {error}") from None
+    if checkpoint.origin != key.name:
+        raise EvidenceRefused(Reason.FORGED_CHECKPOINT, f"{key.name} signed a checkpoint of {checkpoint.origin}")
+    try:
+        signed = opened(evidence.statement, key, check)
+    except (NoteForged, NoteMalformed) as error:
+        raise EvidenceRefused(Reason.FORGED_STATEMENT, f"the statement is not signed: {error}") from None
+    _require_order(evidence.events)
+    stored = {e.seq: body for e in evidence.events if (body := _proved(e, checkpoint)) is not None}
+    _require_complete(evidence)
+    if signed != statement_text(evidence, checkpoint):
+        raise EvidenceRefused(
+            Reason.ALTERED, "the file does not say what was signed: something beside the events is other"
+        )
+    return Verified(evidence, checkpoint, key, stored, _told(evidence, stored))
+
+
+def _key(evidence: Evidence, trusted: VerifyingKey | None) -> VerifyingKey:
+    try:
+        key = VerifyingKey.of(evidence.key)
+    except NoteMalformed as error:
+        raise EvidenceRefused(Reason.WRONG_KEY, f"the key in the file cannot be one: {error}") from None
+    if key.id.hex() != evidence.key_id:
+        raise EvidenceRefused(Reason.WRONG_KEY, f"the file says key {evidence.key_id[:8]!r} and holds {key.id.hex()}")
+    if trusted is not None and key != trusted:
+        sentence = f"the file is signed with {key.name} {key.id.hex()}, trusted is {trusted.name} {trusted.id.hex()}"
+        raise EvidenceRefused(Reason.WRONG_KEY, sentence)
+    return key
+
+
+def _require_order(events: Sequence[ProvedEvent]) -> None:
+    for before, after in pairwise(events):
+        if after.seq <= before.seq or after.leaf <= before.leaf:
+            how = "stands twice" if after.seq == before.seq else f"stands behind event {before.seq}"
+            raise EvidenceRefused(Reason.REORDERED, f"the list of events is rearranged: event {after.seq} {how}")
+
+
+def _proved(event: ProvedEvent, checkpoint: Checkpoint) -> dict[str, Any] | None:
+    """The parsed bytes, when they are in the log where the file says."""
+    try:
+        stored = None if event.stored is None else decoded(event.stored)
+        path = [decoded(step) for step in event.path]
+    except NoteMalformed as error:
+        raise EvidenceRefused(Reason.CHANGED_EVENT, f"event {event.seq} cannot be read: {error}") from None
+    entry = bytes.fromhex(event.hash)
+    if stored is not None and sha256(stored).digest() != entry:
+        sentence = f"event {event.seq} is changed: its bytes do not have the hash that is in the log"
+        raise EvidenceRefused(Reason.CHANGED_EVENT, sentence)
+    whole = all(len(step) == HASH_BYTES for step in path)
+    if not whole or not proves_inclusion(leaf_hash(entry), event.leaf, checkpoint.size, path, checkpoint.root):
+        sentence = f"event {event.seq} is not proved: its path does not lead from leaf {event.leaf} to the checkpoint"
+        raise EvidenceRefused(Reason.NOT_IN_LOG, sentence)
+    return None if stored is None else _body(event, stored)
+
+
+def _body(event: ProvedEvent, stored: bytes) -> dict[str, Any]:
+    """The stored document, which must be of the record and version that the file says."""
+    try:
+        body: dict[str, Any] = json.loads(stored, object_pairs_hook=once)
+        said, state = (body["id"], body["version"], body["type"]), body["state"]
+    except (ValueError, KeyError, TypeError, RecursionError):
+        raise EvidenceRefused(Reason.CHANGED_EVENT, f"event {event.seq} is not an event of Rapport") from None
+    if said[:2] != (f"candidate-{event.record}", event.version) or not isinstance(state, dict):
+        sentence = f"event {event.seq} is not version {event.version} of record {event.record}, as the file says"
+        raise EvidenceRefused(Reason.ALTERED, sentence)
+    return body
+
+
+def _require_complete(evidence: Evidence) -> None:
+    """Every record named has its events, from the first to the last; no other has any."""
+    versions: dict[str, list[int]] = {held.record: [] for held in evidence.records}
+    for event in evidence.events:
+        if event.record not in versions:
+            sentence = f"event {event.seq} is of record {event.record}, which the statement does not name"
+            raise EvidenceRefused(Reason.FOREIGN_EVENT, sentence)
+        versions[event.record].append(event.version)
+    for held in evidence.records:
+        found = versions[held.record]
+        there = set(found)
+        missing = next(n for n in range(1, len(there) + 2) if n not in there)
+        if missing <= held.events:
+            sentence = f"event {missing} of the {held.events} events of record {held.record} is left out"
+            raise EvidenceRefused(Reason.REMOVED_EVENT, sentence)
+        if len(found) != held.events:
+            sentence = f"record {held.record} has {held.events} events by the statement and others in the file"
+            raise EvidenceRefused(Reason.FOREIGN_EVENT, sentence)
+
+
+def _told(evidence: Evidence, stored: Mapping[int, dict[str, Any]]) -> Readable | None:
+    """The readable trail, which says what the stored events say, and passes over none of them."""
+    if evidence.trail is None:
+        return None
+    try:
+        readable = Readable.model_validate(evidence.trail)
+    except ValidationError:
+        raise EvidenceRefused(Reason.CONTRADICTION, "the readable trail is not one") from None
+    if readable.records != [held.record for held in evidence.records] or readable.candidate != evidence.candidate:
+        raise EvidenceRefused(Reason.CONTRADICTION, "the readable trail is of other records")
+    by_seq = {event.seq: event for event in evidence.events}
+    for step in readable.events:
+        event, body = by_seq.get(step.seq), stored.get(step.seq)
+        if event is None or (body is not None and not _tells(step, event, body)):
+            sentence = f"what the readable trail says of event {step.seq} is not what its stored bytes say"
+            raise EvidenceRefused(Reason.CONTRADICTION, sentence)
+    told, as_of = {step.seq for step in readable.events}, datetime.fromisoformat(evidence.as_of)
+    for seq, body in stored.items():
+        if seq not in told and body["type"] in RELEVANT_TYPES and _began(body, by_seq[seq]) <= as_of:
+            sentence = f"the readable trail passes over event {seq} ({body['type']})"
+            raise EvidenceRefused(Reason.CONTRADICTION, sentence)
+    return readable
+
+
+def _tells(step: Step, event: ProvedEvent, body: dict[str, Any]) -> bool:
+    """Whether a step says what the bytes say, in everything that stands in them in the clear."""
+    state = body["state"]
+    clear = {name: value for name, value in step.data.items() if name in state}
+    return (
+        (step.record, step.version, step.type) == (event.record, event.version, body["type"])
+        and step.channel == state.get("channel")
+        and all(state[name] == value for name, value in clear.items())
+        and _is_same_time(step.occurred_at, state.get("occurred_at"))
+        and _is_same_time(step.recorded_at, event.recorded_at)
+    )
+
+
+def _began(body: dict[str, Any], event: ProvedEvent) -> datetime:
+    """From when the event holds. Raises EvidenceRefused."""
+    try:
+        occurred_at = datetime.fromisoformat(body["state"]["occurred_at"])
+        return effective_at(body["type"], occurred_at, datetime.fromisoformat(event.recorded_at))
+    except (ValueError, KeyError, TypeError):
+        raise EvidenceRefused(Reason.CHANGED_EVENT, f"event {event.seq} does not say when it happened") from None
+
+
+def _is_same_time(said: str, stored: object) -> bool:
+    try:
+        return isinstance(stored, str) and datetime.fromisoformat(said) == datetime.fromisoformat(stored)
+    except ValueError:
+        return False

@@ -1,0 +1,2 @@
+-- What is looked for.
+select kind, severity, article from finding_kinds order by place

@@ -1,0 +1,1 @@
+"""Data subjects' requests, and until when they have to be answered."""

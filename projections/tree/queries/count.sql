@@ -1,0 +1,1 @@
+select count(*) as entries from pii.events

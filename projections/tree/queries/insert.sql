@@ -1,0 +1,1 @@
+insert into ops.tree by name from grown
