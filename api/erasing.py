@@ -19,7 +19,7 @@ from consumers.notary import NothingSigned
 from domain import errors
 from domain.policy import ErasureGround
 from infra.erasing import CERTIFIED, Erasure
-from projections import mirrored, rebuilding, rewriting
+from projections import mirrored, queries, rebuilding, rewriting
 from projections.publishing.files import replacing
 
 if TYPE_CHECKING:
@@ -34,6 +34,8 @@ COPIES_DROPPED = "published copies dropped"
 LOOK_EVERY_S = 60.0
 AGAIN_AFTER_S = 5.0
 VIEWS_WITHIN_S = 5.0
+
+RETRIED = (OperationalError, NothingSigned, duckdb.Error, OSError, errors.Refused)
 
 log = structlog.get_logger()
 
@@ -66,16 +68,14 @@ class Erasing:
         Returns when nothing can be read of them any more; the file and the certificate follow. Asked again for somebody
         who was erased, it returns what was done then. Raises UnreadableCandidate before anything is done.
         """
-        if (earlier := self.of(candidate_id)) is not None:
-            return earlier
         node = self._node
-        records = node.forest_of(candidate_id).members(candidate_id)
-        states = node.ledger.candidates(records, fresh=True)
-        for state in states.values():
-            if state.unreadable is not None:
-                raise errors.UnreadableCandidate(state.unreadable)
-        erasure = node.erasures.begin(candidate_id, records, ground, by, request)
         with self._lock:
+            if (earlier := self.of(candidate_id)) is not None:
+                return earlier
+            node.wait_for(node.ledger.last_seq())
+            with node.projector.cursor() as cursor:  # also of who cannot be read: they can be erased all the same
+                records = queries.forest(cursor, candidate_id).members(candidate_id)
+            erasure = node.erasures.begin(candidate_id, records, ground, by, request)
             erasure = node.erasures.carry_out(erasure)
         node.projector.wait_for(erasure.last_seq, VIEWS_WITHIN_S)
         self._wake.set()
@@ -95,17 +95,26 @@ class Erasing:
             try:
                 self._look()
                 self.failure = None
-            except (OperationalError, NothingSigned, duckdb.Error, OSError, errors.Refused) as error:
+            except RETRIED as error:
                 self.failure = f"an erasure waits to be finished ({_reason(error)}); it is tried again"
                 log.error("erasure not finished, trying again", error=type(error).__name__)
             self._wake.wait(LOOK_EVERY_S if self.failure is None else AGAIN_AFTER_S)
 
     def _look(self) -> None:
+        """Goes on with each erasure that is not done; one that cannot go on does not stop the others."""
+        failed: Exception | None = None
         for erasure in self._node.erasures.all():
             if not erasure.is_done and not self._stopping.is_set():
-                self._finish(erasure)
+                try:
+                    self._finish(erasure)
+                except RETRIED as error:
+                    failed = error
         if not self._stopping.is_set() and rewriting.is_needed(self._node.projector):
+            self._node.projector.known.close()
             self._node.rewrite_views()  # somebody was erased through another node
+            self._node.publisher.drop()
+        if failed is not None:
+            raise failed
 
     def _finish(self, erasure: Erasure) -> None:
         node = self._node

@@ -2,7 +2,7 @@
 
 import json
 import os
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from datetime import datetime
 from pathlib import Path
@@ -142,12 +142,12 @@ class Node:
         snapshots = Snapshots(connection, stream, self.keyring)
         self._stack.callback(snapshots.close)
         self.ledger = Ledger(self.recorder, self.keyring, snapshots)
-        claims = Claims(Bucket(connection, "claims", replicas=settings.replicas), self.keyring.pepper())
+        self.claims = claims = Claims(Bucket(connection, "claims", replicas=settings.replicas), self.keyring.pepper())
         self.recording = Recording(self.ledger, claims, self.forest_of)
         self._stack.callback(self.recording.close)
         self.pools = Pools(self.ledger, claims)
         erasures = Bucket(connection, "erasures", replicas=settings.replicas)
-        self.erasures = Erasures(erasures, self.ledger, keys, self.keyring, claims, snapshots)
+        self.erasures = Erasures(erasures, self.ledger, keys, self.keyring, claims, snapshots, self._told_by_mirror)
         self._start_notary()  # stopped after projecting has: the last checkpoint covers all that it did
         self._start_projecting()
         self._stack.callback(self._stop_projecting)
@@ -222,8 +222,19 @@ class Node:
 
     def _start_projecting(self) -> None:
         reader = LedgerReader(self.connection, self.stream)
-        self.projecting = Projecting(reader, self.projector, self.keyring, self.settings.batch_events)
+        batch_events = self.settings.batch_events
+        self.projecting = Projecting(reader, self.projector, self.keyring, batch_events, self._forget)
         self.projecting.start()
+
+    def _forget(self, candidate_id: str) -> None:
+        """Has nothing at hand of somebody who was erased, through whichever node."""
+        self.ledger.drop(candidate_id)
+        self.claims.forget(candidate_id)
+
+    def _told_by_mirror(self, records: Sequence[str]) -> list[str]:
+        """The identifiers that the mirror knows of these records."""
+        with self.projector.cursor() as cursor:
+            return mirrored.identifiers_of(cursor, records)
 
     def _reading(self) -> duckdb.DuckDBPyConnection:
         """A cursor of the projector there is: after the views' file was shut it is another one."""

@@ -121,8 +121,17 @@ class Ahead:
 class Projecting:
     """Keeps the views in step with the ledger until stopped. `failure` says what stopped it, if anything did."""
 
-    def __init__(self, reader: LedgerReader, projector: Projector, keyring: Keyring, batch_events: int) -> None:
+    def __init__(
+        self,
+        reader: LedgerReader,
+        projector: Projector,
+        keyring: Keyring,
+        batch_events: int,
+        on_erased: Callable[[str], None] = lambda _id: None,
+    ) -> None:
+        """`on_erased` is told the id of each record that was erased, once the mirror has forgotten it."""
         self._reader = reader
+        self._on_erased = on_erased
         self._projector = projector
         self._keyring = keyring
         self._batch_events = batch_events
@@ -185,10 +194,11 @@ class Projecting:
                     self.failure = None
 
     def _forget_erased(self, table: pa.Table) -> None:
-        """Has no key at hand of whoever was erased, through this node or another."""
+        """Has nothing at hand of whoever was erased, through this node or another."""
         erased = table.select(["kind", "id"]).filter(pc.equal(table["type"], Erased.type))
         for row in erased.to_pylist():
             self._keyring.forget(codec.aggregate_id(row["kind"], row["id"]))
+            self._on_erased(row["id"])
 
     def _tables(self, follower: Follower, position: int) -> Iterator[pa.Table]:
         """What lies behind `position`, up to where the ledger passes over a seq: what a server cannot read, it leaves

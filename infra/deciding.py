@@ -83,9 +83,10 @@ class Round:
     def _found(self, reference: Reference, identifiers: Iterable[str]) -> str | None:
         """The candidate that `reference` means, by its strongest identifier; an id without events only if alone."""
         named = [reference.id, *(self._holders.get(i) for i in identifiers)]
-        held = list(dict.fromkeys(n for n in named if n not in (None, SUPPRESSED)))
-        self.touched |= set(held)
-        if SUPPRESSED in named and not any(self._held(id_).version > 0 for id_ in held):
+        gone = {n for n in named if n is not None and self._is_gone(n)}
+        held = list(dict.fromkeys(n for n in named if n is not None and n not in gone))
+        self.touched |= {*held, *gone} - {SUPPRESSED}
+        if gone and (reference.id in gone or not any(self._held(id_).version > 0 for id_ in held)):
             # With an identifier of somebody living beside it, it is about them: a telephone may be two people's.
             raise errors.ErasedCandidate(ERASED)
         if len(held) < 2:
@@ -121,9 +122,13 @@ class Round:
         return event_of(interaction, identifiers=new, into=self._into(interaction, state))
 
     def _is_free(self, holder: str | None, id_: str) -> bool:
-        if holder == SUPPRESSED:
+        if holder is not None and self._is_gone(holder):
             return False
         return holder in (None, id_) or self._held(str(holder)).version == 0
+
+    def _is_gone(self, holder: str) -> bool:
+        """Whether an identifier leads to somebody who was erased."""
+        return holder == SUPPRESSED or self._held(holder).erased
 
     def _into(self, interaction: Interaction, state: Candidate) -> str | None:
         """The candidate that a merge or unmerge names."""

@@ -8,14 +8,15 @@ added behind the plan. Then the identifiers are suppressed, while it is known wh
 destroyed, and with them every copy of what they sealed.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from datetime import datetime
 from uuid import uuid4
 
 from eventsourcing.persistence import DataError, IntegrityError, OperationalError
 from pydantic import BaseModel
 
-from domain import candidate, errors
+from domain import candidate
 from domain.candidate import Erased
 from domain.event import utc_now
 from domain.policy import APPEND_ATTEMPTS, ActorKind, ErasureGround
@@ -75,10 +76,21 @@ class Erasures:
     """The erasures there were and are. Safe to share between threads; one of them works at a time."""
 
     def __init__(
-        self, bucket: Bucket, ledger: Ledger, keys: Bucket, keyring: Keyring, claims: Claims, snapshots: Snapshots
+        self,
+        bucket: Bucket,
+        ledger: Ledger,
+        keys: Bucket,
+        keyring: Keyring,
+        claims: Claims,
+        snapshots: Snapshots,
+        mirrored: Callable[[Sequence[str]], Iterable[str]],
     ) -> None:
-        """`bucket` is where erasures are kept, `keys` that of the wrapped keys of `keyring`."""
+        """`bucket` is where erasures are kept, `keys` that of the wrapped keys of `keyring`.
+
+        `mirrored` gives the identifiers that the mirror knows of records, for those that the ledger cannot open.
+        """
         self._bucket = bucket
+        self._mirrored = mirrored
         self._ledger = ledger
         self._keys = keys
         self._keyring = keyring
@@ -117,13 +129,11 @@ class Erasures:
     def add(self, erasure: Erasure, records: Iterable[str]) -> Erasure:
         """The erasure with more records of the person, which were merged with them meanwhile."""
         wanted = tuple(sorted({*erasure.wanted, *records}))
-        return self._keep(erasure.model_copy(update={"wanted": wanted, "steps": {}}))
+        return self._keep(erasure.model_copy(update={"wanted": wanted}), again=True)
 
     def carry_out(self, erasure: Erasure) -> Erasure:
-        """Everything that ledger and buckets have to do; what was done before is left.
-
-        Raises UnreadableCandidate before anything is done when a record cannot be read, OperationalError.
-        """
+        """Everything that ledger and buckets have to do; what was done before is left. Raises OperationalError."""
+        erasure = self.get(erasure.id) or erasure
         if RECORDED not in erasure.steps:
             erasure = self._record(erasure)
         if SUPPRESSED not in erasure.steps:
@@ -144,10 +154,8 @@ class Erasures:
 
     def _record(self, erasure: Erasure) -> Erasure:
         """The last event on each record. The hashes of its identifiers are kept before, for then they can be read."""
-        states = self._ledger.candidates(erasure.wanted, fresh=True)
-        for state in states.values():
-            if state.unreadable is not None:
-                raise errors.UnreadableCandidate(state.unreadable)
+        told = tuple(self._claims.hashes(self._mirrored(erasure.wanted)))
+        erasure = self._keep(erasure.model_copy(update={"hashes": (*erasure.hashes, *told)}))
         for id_ in erasure.wanted:
             if id_ not in {record.id for record in erasure.records}:
                 erasure = self._end(erasure, id_)
@@ -159,11 +167,12 @@ class Erasures:
             if state.erased:  # by an attempt that was killed before it could say so
                 seq, version = state.seq, state.version
                 break
-            hashes = tuple(sorted({*erasure.hashes, *self._claims.hashes(state.identifiers)}))
+            base = state.version if state.unreadable is None else self._ledger.versions(id_)
+            hashes = (*erasure.hashes, *self._claims.hashes(state.identifiers))
             erasure = self._keep(erasure.model_copy(update={"hashes": hashes}))
-            outcome = self._append(erasure, id_, state.version)
+            outcome = self._append(erasure, id_, base)
             if outcome is not None:
-                seq, version = outcome, state.version + 1
+                seq, version = outcome, base + 1
                 break
         else:
             raise OperationalError("others kept changing this person; it is tried again")
@@ -181,14 +190,39 @@ class Erasures:
             request=erasure.request,
         )
         outcome: Sequence[int] | IntegrityError | DataError
-        (outcome,) = self._ledger.append([Append(codec.aggregate_id(candidate.KIND, id_), base, [event])])
+        name = codec.aggregate_id(candidate.KIND, id_)
+        (outcome,) = self._ledger.append([Append(name, base, [event])], last=True)
         if isinstance(outcome, DataError):
             raise outcome
         return None if isinstance(outcome, IntegrityError) else outcome[-1]
 
-    def _keep(self, erasure: Erasure) -> Erasure:
-        self._bucket.put(erasure.id, erasure.model_dump_json().encode())
-        return erasure
+    def _keep(self, erasure: Erasure, *, again: bool = False) -> Erasure:
+        """The erasure with whatever another thread or node has noted meanwhile: nothing that is kept is ever lost.
+
+        With `again`, the steps are to be taken once more.
+        """
+        while True:
+            entry = self._bucket.get_entry(erasure.id)
+            if entry is None:
+                raise OperationalError("what was kept of an erasure is gone")
+            merged = _merged(Erasure.model_validate_json(entry.value), erasure)
+            if again:
+                merged = merged.model_copy(update={"steps": {}})
+            with suppress(IntegrityError):
+                self._bucket.update(erasure.id, merged.model_dump_json().encode(), entry.revision)
+                return merged
+
+
+def _merged(kept: Erasure, ours: Erasure) -> Erasure:
+    records = {record.id: record for record in (*ours.records, *kept.records)}
+    return kept.model_copy(
+        update={
+            "wanted": tuple(sorted({*kept.wanted, *ours.wanted})),
+            "records": tuple(records[id_] for id_ in sorted(records)),
+            "hashes": tuple(sorted({*kept.hashes, *ours.hashes})),
+            "steps": ours.steps | kept.steps,
+        }
+    )
 
 
 def kept(bucket: Bucket) -> list[Erasure]:

@@ -15,6 +15,7 @@ from domain.event import Event, Recorded, utc_now
 from domain.pool import Pool, PoolEvent
 from infra import codec
 from infra.advancing import Advancing
+from infra.crypto import sealing
 from infra.crypto.keyring import Keyring
 from infra.history import Closed, Ended, decoded, readable, state_of
 from infra.jetstream import JetStreamApplicationRecorder
@@ -97,35 +98,44 @@ class Ledger:
         (history,) = self._read([codec.aggregate_id(pool.KIND, pool_id)], PoolEvent)
         return reduce(lambda state, r: pool.evolve(state, r.event, r.version), readable(history), Pool(pool_id))
 
-    def append(self, appends: Sequence[Append]) -> list[Sequence[int] | IntegrityError | DataError]:
+    def append(
+        self, appends: Sequence[Append], *, last: bool = False
+    ) -> list[Sequence[int] | IntegrityError | DataError]:
         """Appends each aggregate's events, all or none of one aggregate; the ledger positions, or why not.
 
-        IntegrityError means that the aggregate was changed by others meanwhile; DataError that it cannot be taken.
-        Raises KeyDestroyedError when one of them was erased.
+        IntegrityError means that the aggregate was changed by others meanwhile, erased perhaps; DataError that it
+        cannot be taken. With `last` an aggregate without a key takes events all the same, which nobody can open.
         """
         era = self._states.era
         keys = self._keys(appends)
+        if last:
+            keys = {a.name: sealing.new_key() for a in appends} | keys
+        possible = [a for a in appends if a.name in keys]
         groups = [
             [codec.encode(a.name, a.base + n, event, keys[a.name]) for n, event in enumerate(a.events, start=1)]
-            for a in appends
+            for a in possible
         ]
         try:
-            outcomes = list(self._recorder.insert_many(groups))
+            taken = dict(zip([a.name for a in possible], self._recorder.insert_many(groups), strict=True))
         except OperationalError as error:
             self.failure = error
             raise
         self.failure = None
+        gone = IntegrityError("its key is not there any more")
+        outcomes = [taken.get(a.name, gone) for a in appends]
         for append, outcome in zip(appends, outcomes, strict=True):
             self._follow(append, outcome, era)
         return outcomes
 
+    def versions(self, candidate_id: str) -> int:
+        """How many events there are of a candidate, whether or not they can be read."""
+        (history,) = self._recorder.read_many([codec.aggregate_id(candidate.KIND, candidate_id)])
+        return history[-1][1].originator_version if history else 0
+
     def _keys(self, appends: Sequence[Append]) -> dict[str, bytes]:
-        """The key of each aggregate; made for new ones only, so that no erased one gets a second."""
+        """The key of each aggregate that has one; made for new ones only, so that no erased one gets a second."""
         keys = self._keyring.make(a.name for a in appends if a.base == 0)
-        keys |= self._keyring.existing(a.name for a in appends if a.base > 0)
-        if gone := {a.name for a in appends} - keys.keys():
-            raise codec.KeyDestroyedError(f"{len(gone)} of these candidates were erased")
-        return keys
+        return keys | self._keyring.existing(a.name for a in appends if a.base > 0)
 
     def _follow(self, append: Append, outcome: Sequence[int] | IntegrityError | DataError, era: int) -> None:
         """Keeps the state at hand in step with what was just appended, or notes that it is not."""

@@ -114,8 +114,10 @@ class Recording:
         identifiers = identifiers_of(reference)
         holders = self._claims.resolve(identifiers)
         named = list(dict.fromkeys([*([reference.id] if reference.id else []), *holders.values()]))
-        known = [id_ for id_ in named if id_ != SUPPRESSED and self._ledger.candidates([id_])[id_].version > 0]
-        if not known and SUPPRESSED in named:
+        states = self._ledger.candidates([id_ for id_ in named if id_ != SUPPRESSED])
+        known = [id_ for id_ in named if id_ in states and states[id_].version > 0 and not states[id_].erased]
+        gone = SUPPRESSED in named or any(state.erased for state in states.values())
+        if (reference.id is not None and states[reference.id].erased) or (gone and not known):
             raise errors.ErasedCandidate(candidate.ERASED)
         if not known:
             raise errors.UnresolvedCandidate("no candidate answers to this reference")

@@ -123,8 +123,13 @@ def identifiers(cur: DuckDBPyConnection) -> list[tuple[str, str, str]]:
     return _rows(cur, "identifiers")
 
 
+def identifiers_of(cur: DuckDBPyConnection, records: Sequence[str]) -> list[str]:
+    """Identifiers tied to these candidates."""
+    return [row[0] for row in _rows(cur, "identifiers_of", records=list(records))]
+
+
 def merged_into(cur: DuckDBPyConnection, records: Sequence[str]) -> list[str]:
-    """Other records that are merged into one of these."""
+    """Other records that are merged into one of these, or that one of these is merged into."""
     return [row[0] for row in _rows(cur, "merged_into", records=list(records))]
 
 

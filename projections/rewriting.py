@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from projections import sql
+from projections.rebuilding import discard
 from projections.transaction import transaction
 
 if TYPE_CHECKING:
@@ -31,6 +32,8 @@ def rewrite(projector: "Projector", target: Path) -> int:
 
     Readers and the projector go on meanwhile. Whoever opens `target` in the file's place follows the ledger from there.
     """
+    with projector.build_lock, projector.lock:
+        discard(projector.connection)  # tables half built may have what the views have forgotten
     with closing(projector.cursor()) as cursor:
         database: str = sql.value(cursor, "select current_database()")
         cursor.execute(f"attach {sql.literal(str(target))} as {_NAME}")

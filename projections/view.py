@@ -132,11 +132,11 @@ class View:
         return hashlib.sha256("\0".join(parts).encode()).hexdigest()
 
     def looks_at(self, types: frozenset[str]) -> bool:
-        """Whether events of these types can change the contents. Who is erased leaves every view."""
+        """Whether events of these types can change the contents. Who is erased leaves every view of persons."""
         own = self.manifest.types
         return (
             own is None
-            or Erased.type in types
+            or (Erased.type in types and self.keys != ("pool_id",))
             or not types.isdisjoint(own)
             or any(v.looks_at(types) for v in self.depends_on)
         )

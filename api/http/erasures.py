@@ -11,7 +11,7 @@ from api.http.problems import problem
 from api.http.reads import WRITES, reads, reads_nothing
 from api.references import reference_of
 from domain.access import Read
-from domain.errors import ErasedCandidate
+from domain.errors import ErasedCandidate, UnreadableCandidate
 from domain.event import HexId, Name
 from domain.interaction import DEFAULT_ACTOR
 from domain.policy import ErasureGround
@@ -43,6 +43,10 @@ def erase(asked: Asked, node: NodeUpToDate) -> dict[str, Any]:
     reference = reference_of(asked.candidate)
     try:
         candidate_id = node.recording.resolve(reference)
+    except UnreadableCandidate:
+        if reference.id is None:
+            raise
+        candidate_id = reference.id
     except ErasedCandidate:
         if reference.id is None or node.erasing.of(reference.id) is None:
             raise

@@ -108,6 +108,11 @@ class Claims:
             with self._lock:
                 self._known.pop(hashed, None)
 
+    def forget(self, id_: str) -> None:
+        """Has no claim of an id at hand any more, which was erased through another node."""
+        with self._lock:
+            self._known = {hashed: holder for hashed, holder in self._known.items() if holder != id_}
+
     def release(self, identifier: str) -> bool:
         """Lets an identifier be claimed again: the person has come back. Whether it was suppressed."""
         hashed = self._hash(identifier)

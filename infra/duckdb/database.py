@@ -56,6 +56,8 @@ def open_database(path: Path, *, memory_limit: str = MEMORY_LIMIT) -> duckdb.Duc
         raise DatabaseUnreadable(f"{path} cannot be read as a DuckDB database: {error}") from error
     connection.execute("SET GLOBAL TimeZone = 'UTC'")
     if sql_may_read_files(connection):
+        # What queries of a process that was killed had put on disk; DuckDB leaves it there.
+        shutil.rmtree(path.with_name(path.name + ".tmp"), ignore_errors=True)
         beside = str(copy_of(path.absolute()))
         connection.execute(f"SET GLOBAL allowed_paths = {[beside + suffix for suffix in ITS_FILES]}")
         connection.execute("SET GLOBAL enable_external_access = false")

@@ -3,7 +3,8 @@ edge as (
     select id as candidate_id, target_id, seq
     from scope_usable
     where type in ('merged', 'unmerged')
-    qualify seq = max(seq) over (partition by id) and type = 'merged'
+    -- A merge into somebody who was erased is void.
+    qualify seq = max(seq) over (partition by id) and type = 'merged' and target_id not in (select id from ops.erased)
 ),
 -- UNION keeps each pair once, so that a cycle ends.
 reach as (

@@ -25,6 +25,11 @@ def replacing(target: Path) -> Iterator[Path]:
     _sync(target.parent)
 
 
+def discard(target: Path) -> None:
+    """Removes what an attempt to replace `target` left that was killed."""
+    _remove(target.with_name(f".{target.name}.new"))
+
+
 def _remove(path: Path) -> None:
     for leftover in (path, path.with_name(path.name + ".wal")):
         with suppress(FileNotFoundError):

@@ -9,6 +9,7 @@ import duckdb
 import structlog
 
 from projections.publishing.copying import Progress
+from projections.publishing.files import discard
 from projections.publishing.snapshot import PublishingFailed, Snapshot, existing, position, publish
 
 log = structlog.get_logger()
@@ -48,6 +49,7 @@ class Publisher:
         """Takes back what is published; the next copy is made when it is due, or asked for."""
         with self._lock:
             self._path.unlink(missing_ok=True)
+            discard(self._path)
             self._newest = None
 
     def open(self, *, fresh: bool = False) -> tuple[Snapshot, IO[bytes]]:

@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -186,3 +187,30 @@ def test_whoever_shares_an_identifier_with_the_erased_stays_reachable_by_their_o
         late = did("sourced", {"email": "new@example.com", "phone": shared})
         assert http.post("/v1/interactions", json=[late]).json()["results"][0]["code"] == "erased"
         assert node.unready() == []
+
+
+def test_who_cannot_be_read_can_be_erased_by_id(tmp_path: Path) -> None:
+    """Their key was lost: the mirror still holds what was opened while it was there, and their identifiers."""
+    with a_node(tmp_path / "data") as (node, http):
+        record(http, *PERSON)
+        id_ = id_of(http, WHO)
+        for member in node.forest_of(id_).members(id_):
+            name = codec.aggregate_id("candidate", member)
+            node.erasures._keys.destroy(name)
+            node.keyring.forget(name)
+            node.ledger.drop(member)
+        certified(http, erase(http, id_)["erasure"])
+        is_problem(http.get(f"/v1/candidates/{WHO}"), 410, "erased")
+    assert left(tmp_path / "data", {"mark": forms(MARK)}) == []
+
+
+def test_erasures_asked_for_at_once_each_keep_what_they_found(tmp_path: Path) -> None:
+    """Every certificate names its identifiers, and nobody of them comes back when the claims are made again."""
+    people = [f"person{n}@example.com" for n in range(8)]
+    with a_node(tmp_path) as (node, http):
+        record(http, *(did("sourced", who) for who in people))
+        with ThreadPoolExecutor(len(people)) as pool:
+            found = list(pool.map(lambda who: erase(http, who), people))
+        for erasure in found:
+            assert certified(http, erasure["erasure"])["identifiers_suppressed"] == 1
+        assert {len(e.hashes) for e in node.erasures.all()} == {1}
