@@ -105,7 +105,7 @@ def test_the_person_does_not_come_back(tmp_path: Path) -> None:
         record(http, *PERSON, did("sourced", BYSTANDER))
         id_ = id_of(http, WHO)
         members = node.forest_of(id_).members(id_)
-        erase(http, WHO)
+        certified(http, erase(http, WHO)["erasure"])
         before = node.ledger.last_seq()
         late = [
             *PERSON,
@@ -178,7 +178,7 @@ def test_whoever_shares_an_identifier_with_the_erased_stays_reachable_by_their_o
     shared = "+442079460123"
     with a_node(tmp_path) as (node, http):
         record(http, did("sourced", {"email": WHO, "phone": shared}), did("sourced", BYSTANDER))
-        erase(http, WHO)
+        certified(http, erase(http, WHO)["erasure"])
         answer = http.post("/v1/interactions", json=[did("replied", {"email": BYSTANDER, "phone": shared})])
         assert answer.json()["accepted"] == 1
         id_ = id_of(http, BYSTANDER)
