@@ -41,7 +41,6 @@ class ClaimBucket(KeyBucket, Protocol):
     def get_entry(self, key: str) -> Entry | None: ...
     def update(self, key: str, value: bytes, revision: int) -> int: ...
     def put(self, key: str, value: bytes) -> int: ...
-    def destroy(self, key: str) -> int: ...
 
 
 class Claims:
@@ -112,15 +111,6 @@ class Claims:
         """Has no claim of an id at hand any more, which was erased through another node."""
         with self._lock:
             self._known = {hashed: holder for hashed, holder in self._known.items() if holder != id_}
-
-    def release(self, identifier: str) -> bool:
-        """Lets an identifier be claimed again: the person has come back. Whether it was suppressed."""
-        hashed = self._hash(identifier)
-        entry = self._bucket.get_entry(hashed)
-        if entry is None or entry.value != SUPPRESSED.encode():
-            return False
-        self._bucket.destroy(hashed)
-        return True
 
     def _hash(self, identifier: str) -> str:
         return hmac.new(self._pepper, identifier.encode("utf-8", "surrogatepass"), sha256).hexdigest()

@@ -58,8 +58,9 @@ def open_database(path: Path, *, memory_limit: str = MEMORY_LIMIT) -> duckdb.Duc
     if sql_may_read_files(connection):
         # What queries of a process that was killed had put on disk; DuckDB leaves it there.
         shutil.rmtree(path.with_name(path.name + ".tmp"), ignore_errors=True)
-        beside = str(copy_of(path.absolute()))
-        connection.execute(f"SET GLOBAL allowed_paths = {[beside + suffix for suffix in ITS_FILES]}")
+        beside = str(copy_of(path.absolute())).replace("'", "''")
+        allowed = ", ".join(f"'{beside}{suffix}'" for suffix in ITS_FILES)
+        connection.execute(f"SET GLOBAL allowed_paths = [{allowed}]")  # a setting takes no parameters
         connection.execute("SET GLOBAL enable_external_access = false")
     return connection
 

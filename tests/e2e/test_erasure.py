@@ -214,3 +214,10 @@ def test_erasures_asked_for_at_once_each_keep_what_they_found(tmp_path: Path) ->
         for erasure in found:
             assert certified(http, erasure["erasure"])["identifiers_suppressed"] == 1
         assert {len(e.hashes) for e in node.erasures.all()} == {1}
+
+
+def test_a_folder_of_any_name_can_be_written_anew(tmp_path: Path) -> None:
+    """The path stands in a setting of the database, quoted."""
+    with a_node(tmp_path / 'O\'Brien "data" ü') as (_, http):
+        record(http, did("sourced", WHO))
+        assert certified(http, erase(http, WHO)["erasure"])["certified"]
