@@ -44,6 +44,10 @@ class AccessLogLost(NotRecorded):
     """Records that this process wrote are not in the log any more."""
 
 
+class _Behind(Exception):
+    """A server of the cluster did not have what another says is there."""
+
+
 @dataclass
 class _Waiting:
     access: Access
@@ -154,8 +158,8 @@ class AccessLog:
         """Chains and stores them, all or none. Raises NotRecorded, OperationalError."""
         for attempt in range(ATTEMPTS):
             try:
-                end = self._end or await self._read_end()
-            except AccessLogLost:
+                end = self._end or await self._read_end(is_last_try=attempt == ATTEMPTS - 1)
+            except (AccessLogLost, _Behind):
                 if self.stream.replicas == 1 or attempt == ATTEMPTS - 1:
                     raise
                 await asyncio.sleep(0.1)  # a leader that was cut off may answer from what it held then
@@ -186,17 +190,21 @@ class AccessLog:
         found = await get_message(self._connection, self.stream, seq=last_seq + 1)
         return found is not None and found.body == body
 
-    async def _read_end(self) -> _End:
+    async def _read_end(self, *, is_last_try: bool) -> _End:
         """Where the log ends by now. Raises AccessLogLost when it is not the one any more that this process wrote.
 
         What is no record is passed over, and an emptied log begun anew: `verify` tells of both, and neither must keep
-        everybody from reading.
+        everybody from reading. On a cluster, one server may name the end and another, cut off, not have it: then what
+        is not found is no gap, and a record chained behind the last one found would stand beside the chain. Raises
+        _Behind for it, but on the last try.
         """
         held = await state(self._connection, self.stream)
         seq: int = held["last_seq"]
         end = _End(seq, START)
         for at in range(seq, max(held["first_seq"] - 1, seq - LOOK_BACK, 0), -1):
             message = await get_message(self._connection, self.stream, seq=at)
+            if message is None and self.stream.replicas > 1 and not is_last_try:
+                raise _Behind
             if message is not None and (last := last_entry(message.body)) is not None:
                 end = _End(seq, last.head)
                 break

@@ -20,9 +20,10 @@ import pytest
 
 from domain.access import START, Access, Head, Outcome, Read, line_of
 from domain.event import utc_now
+from infra import access_log
 from infra.access_log import AccessLog, NotRecorded
 from infra.jetstream import Connection, Stream, declare_stream
-from infra.jetstream.stream import state
+from infra.jetstream.stream import StoredMessage, state
 from infra.nats_server import EmbeddedServer
 from tests.cluster import await_until, shared_cluster
 from tests.proxy import Proxy, is_ack, is_refusal, once
@@ -262,6 +263,29 @@ def three(connection: Connection, log: AccessLog) -> AccessLog:
     for _ in range(3):
         assert record(log, read()) == [None]
     return log
+
+
+def test_a_server_without_the_newest_records_is_not_believed_that_there_are_none(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """One server names the end of the log, another, cut off since, does not have it: nothing is chained before it."""
+    cluster, name = shared_cluster(), fresh_name("A")
+    with Connection(cluster.urls) as connection:
+        ledger = Stream(name, name.lower(), replicas=3)
+        told = [read() for _ in range(3)]
+        assert record(AccessLog(connection, ledger), *told[:1]) == [None]
+        assert record(AccessLog(connection, ledger), *told[1:2]) == [None]
+        cut_off = AccessLog(connection, ledger)
+        answers, get = [None], access_log.get_message
+
+        async def behind(*args: Any, **query: Any) -> StoredMessage | None:
+            return answers.pop() if answers else await get(*args, **query)
+
+        monkeypatch.setattr(access_log, "get_message", behind)
+        assert record(cut_off, told[2]) == [None]
+        assert not answers
+        assert requests(cut_off) == [access.request for access in told]
+        assert cut_off.verify().is_clean
 
 
 def test_the_server_refuses_to_delete_a_single_record(connection: Connection, log: AccessLog) -> None:
