@@ -6,7 +6,7 @@ STAMP := $(VENV)/.installed
 WORKERS ?= auto
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo up test lint types bench bench-ledger bench-views bench-compliance soak lock clean
+.PHONY: help setup demo up test lint types bench bench-ledger bench-views bench-compliance bench-ingest soak lock clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 18
@@ -49,6 +49,9 @@ bench-views: setup ## the views on a ledger of 5,000,000 events; KEEP=folder kee
 
 bench-compliance: setup ## trails, proofs, erasure and verify on that history; KEEP=folder keeps it for the next run
 	$(BIN)/python -m tests.benchmarks.compliance $(if $(KEEP),--keep $(KEEP))
+
+bench-ingest: setup ## webhooks from the door to ledger, views and feed
+	$(BIN)/python -m tests.benchmarks.ingest
 
 soak: setup ## the long versions of the tests
 	RAPPORT_SOAK=1 $(BIN)/pytest -n $(WORKERS) --dist worksteal

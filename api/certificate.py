@@ -6,11 +6,21 @@ from infra.erasing import Erasure
 
 VERSION = 1
 
+_ENVELOPE = (
+    "What remains of these records is the envelope of their events: types, times, and what is personal sealed",
+    "with keys that do not exist any more. It proves that nothing else of the log was changed.",
+)
+_PURGED = (
+    "What remains of the events of these records is their place in the ledger, when it took them, number, type and",
+    "hash; the bytes that were stored are overwritten. It proves that nothing else of the log was changed.",
+)
+
 
 def certificate(erasure: Erasure, checkpoint: Checkpoint) -> str:
     """The text. `checkpoint` is a signed one of the log, which holds the last events of the records."""
     records = [
         f"record {r.id}: {r.events} events before the one that ends it, which is event {r.erased_seq} of the ledger"
+        + (f"; the bodies of {r.bodies} of them removed, named up to event {r.named_at}" if erasure.purge else "")
         for r in erasure.records
     ]
     steps = [f"{step}: {at.isoformat(timespec='seconds')}" for step, at in erasure.steps.items()]
@@ -24,13 +34,14 @@ def certificate(erasure: Erasure, checkpoint: Checkpoint) -> str:
             f"carried out by {erasure.by}",
             f"begun {erasure.requested_at.isoformat(timespec='seconds')}",
             *records,
-            f"{len(erasure.hashes)} identifiers lead to nobody any more and cannot be claimed again (keyed hashes)",
+            f"{len(erasure.hashes)} identifiers (keyed hashes) lead to nobody any more, and to nobody again unless",
+            "an officer lifts them",
             *steps,
             f"certified: {utc_now().isoformat(timespec='seconds')}",
-            "What remains of these records is the envelope of their events: types, times, and what is personal sealed",
-            "with keys that do not exist any more. It proves that nothing else of the log was changed.",
+            *(_PURGED if erasure.purge else _ENVELOPE),
             "This speaks of the node's data folder and of the ledger. It does not reach copies made before: exported",
             "files, snapshots handed out, backups of the data folder, other nodes' folders: each node clears its own.",
+            "Servers of a cluster keep what was sent to them in logs of their own, until they compact these.",
             f"log {checkpoint.origin} {checkpoint.size} {checkpoint.root.hex()}",
             "",
         ]

@@ -1,8 +1,9 @@
 """Erasures carried out: what ledger and buckets do first, then the views, the file, the published copies, the proof.
 
 All but the first part happens on a thread of its own, which at a node's start goes on with what a node before it, or
-another one, left. Every node writes its own file anew once it has had personal data of somebody erased; the certificate
-is issued by the node that was asked, and speaks of its data folder.
+another one, left; there go the bodies of the events, where they go as well, for each costs the server a sync. Every
+node writes its own file anew once it has had personal data of somebody erased; the certificate is issued by the node
+that was asked, and speaks of its data folder.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from api.certificate import certificate
 from consumers.notary import NothingSigned
 from domain import errors
 from domain.policy import ErasureGround
-from infra.erasing import CERTIFIED, Erasure
+from infra.erasing import CERTIFIED, PURGED, Erasure
 from projections import mirrored, queries, rebuilding, rewriting
 from projections.publishing.files import replacing
 
@@ -62,24 +63,39 @@ class Erasing:
         if self._thread.is_alive():
             self._thread.join()
 
-    def erase(self, candidate_id: str, ground: ErasureGround, by: str, request: str | None = None) -> Erasure:
+    def erase(
+        self, candidate_id: str, ground: ErasureGround, by: str, request: str | None = None, *, purge: bool = False
+    ) -> Erasure:
         """Erases the person that `candidate_id` is a record of, with every record merged with it.
 
-        Returns when nothing can be read of them any more; the file and the certificate follow. Asked again for somebody
-        who was erased, it returns what was done then. Raises UnreadableCandidate before anything is done.
+        Returns when nothing can be read of them any more; the bodies of the events, where they are to go (`purge`), the
+        file and the certificate follow. Asked again for somebody who was erased, it returns what was done then, but for
+        a purge that was not asked for before. Raises UnreadableCandidate before anything is done.
         """
         node = self._node
         with self._lock:
             if (earlier := self.of(candidate_id)) is not None:
-                return earlier
+                return self._purged_too(earlier) if purge else earlier
             node.wait_for(node.ledger.last_seq())
             with node.projector.cursor() as cursor:  # also of who cannot be read: they can be erased all the same
                 records = queries.forest(cursor, candidate_id).members(candidate_id)
-            erasure = node.erasures.begin(candidate_id, records, ground, by, request)
+            erasure = node.erasures.begin(candidate_id, records, ground, by, request, purge=purge)
             erasure = node.erasures.carry_out(erasure)
         node.projector.wait_for(erasure.last_seq, VIEWS_WITHIN_S)
         self._wake.set()
         return erasure
+
+    def _purged_too(self, erasure: Erasure) -> Erasure:
+        """An earlier erasure, whose bodies go as well from now on; those that came back with a copy go again."""
+        if not erasure.purge:
+            erasure = self._node.erasures.begin_purge(erasure)
+        elif erasure.is_done:
+            erasure = self._node.erasures.purge(erasure, self._goes_on)
+        self._wake.set()
+        return erasure
+
+    def _goes_on(self) -> bool:
+        return not self._stopping.is_set()
 
     def of(self, candidate_id: str) -> Erasure | None:
         """The erasure of the person with this record, if there is or was one."""
@@ -120,6 +136,10 @@ class Erasing:
         node = self._node
         with self._lock:
             erasure = node.erasures.carry_out(erasure)
+        if erasure.purge and PURGED not in erasure.steps:
+            erasure = node.erasures.purge(erasure, self._goes_on)
+            if PURGED not in erasure.steps:
+                return  # the node stops
         if VIEWS_CLEARED not in erasure.steps:
             if not self._cleared(erasure):
                 return  # the views are on their way

@@ -2,12 +2,10 @@
 
 import json
 import os
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import ExitStack
 from datetime import datetime
 from pathlib import Path
-from threading import RLock
-from time import sleep
 from types import TracebackType
 from typing import Any, Self
 from uuid import uuid4
@@ -19,29 +17,35 @@ from eventsourcing.persistence import OperationalError
 from api import status
 from api.building import Building, Rebuilds
 from api.erasing import Erasing
-from api.reopening import Reopening, Replacing, is_shut
-from api.standstill import is_full, sentence_of
+from api.failures import LedgerLost, NodeError, ViewsBehind
+from api.histories import Histories
+from api.intake import Intake
+from api.reopening import Reopening
+from api.standstill import sentence_of
+from api.views_file import ViewsFile
+from consumers.announcing import Announcing
+from consumers.delivering import Delivering
+from consumers.explaining import Purged
 from consumers.loss import contradiction, secrets_lost
 from consumers.notary import Notary
 from consumers.projecting import Projecting
-from domain import candidate
-from domain.candidate import Candidate, CandidateEvent
+from consumers.relay import Relay, signed
+from domain.candidate import CandidateEvent
 from domain.checkpoint import Checkpoint, NoteMalformed
-from domain.consent import Standing, standing
-from domain.errors import ErasedCandidate, UnreadableCandidate
+from domain.consent import Standing
 from domain.event import Recorded
 from domain.identity import Forest
 from domain.policy import Channel
-from domain.trail import standing_known_at
-from infra import codec, policy_file
+from infra import policy_file
 from infra.access_log import AccessLog
 from infra.checkpoints import Checkpoints
 from infra.crypto.claims import Claims
-from infra.crypto.keyring import GIVEN_UP, PEPPER, Keyring
-from infra.crypto.master import key_id_of, local_master_key
+from infra.crypto.keyring import GIVEN_UP, PEPPER, keyring_of
+from infra.crypto.master import KeysMissing, master_key
 from infra.crypto.signing import SigningKey, SigningKeyError, local_signing_key
-from infra.duckdb import DatabaseUnreadable, open_database
+from infra.deliveries import Deliveries
 from infra.erasing import Erasures
+from infra.feed import Feed
 from infra.jetstream import Bucket, Connection, JetStreamApplicationRecorder, LedgerReader, declare_stream
 from infra.jetstream.access import access
 from infra.jetstream.durability import Durability
@@ -49,35 +53,37 @@ from infra.ledger import Ledger
 from infra.metrics import Batches
 from infra.nats_server import EmbeddedServer
 from infra.pools import Pools
+from infra.purging import Purging
 from infra.recording import Recording
 from infra.settings import Settings
 from infra.snapshots import Snapshots
-from projections import MirrorOutdated, Projector, ViewRefused, mirrored, queries
-from projections.compliance_policy import with_policy
+from infra.subscribers import Subscribers
+from infra.suppressions import Suppressions
+from infra.webhook_secrets import WebhooksRefused
+from projections import Projector, mirrored
 from projections.computing import Progress, nobody
 from projections.publishing import Publisher
-from projections.registry import VIEWS, discover
 
-DRAIN_S, DRAIN_TRIES = 2.0, 20
-"""For so long new reads are refused while those under way end; so often that is tried, with as long a pause."""
+__all__ = (
+    "SERVER_HINT",
+    "LedgerLost",
+    "Node",
+    "NodeError",
+    "ViewsBehind",
+    "last_checkpoint",
+    "prepare_folder",
+    "secret_of",
+    "signing_key",
+)
+
 VIEWS_WAIT_S = 10.0
 """How long a command waits for the views to reach what it depends on."""
 
 SERVER_HINT = "if that lasts, look at the nats-server's log and disk; after a full disk it must be restarted"
 
+WITHOUT_KEYS = "until then all that needs a key is refused, nothing is recorded, and the views stay as they are"
+
 log = structlog.get_logger()
-
-
-class NodeError(Exception):
-    """The node cannot start; one sentence with the way out."""
-
-
-class ViewsBehind(Exception):
-    """The views did not reach the ledger position asked for in time."""
-
-
-class LedgerLost(NodeError):
-    """Of what the views saw in the ledger, or of the keys to it, something is not there any more."""
 
 
 class Node:
@@ -90,7 +96,6 @@ class Node:
         self.rebuilds = Rebuilds(self.building, settings.database)
         self.batches = Batches()
         self.instance = uuid4().hex
-        self._views_lock = RLock()
         self.server: EmbeddedServer | None = None
         self._stack = ExitStack()
 
@@ -107,17 +112,50 @@ class Node:
     ) -> None:
         self._stack.close()
 
+    @property
+    def projector(self) -> Projector:
+        """Of the views' file as it is open now."""
+        return self._views.projector
+
+    @property
+    def projecting(self) -> Projecting:
+        """What keeps those views in step with the ledger."""
+        return self._views.projecting
+
+    def rewrite_views(self) -> None:
+        """Writes the views' file anew; see `ViewsFile.rewrite`."""
+        self._views.rewrite()
+
     def _start(self) -> None:
         settings = self.settings
         os.umask(0o077)  # everything a node writes is for its owner only, whatever the folder's mode
         prepare_folder(settings.data)
         self.policy_toml, self.policy = policy_file.read(settings.policy)
         self.policy.require(settings.jurisdiction)
+        self._connect()
+        self._views = ViewsFile(settings, self.policy, self.building, self.rebuilds, self.batches)
+        self._stack.callback(self._views.close)
+        self._check_history()
+        self._open_ledger()
+        self._start_notary()  # stopped after projecting has: the last checkpoint covers all that it did
+        self._views.start(self._projecting_over)
+        self._stack.callback(self._views.stop)
+        self._stack.callback(self.rebuilds.stop)
+        self.reopening = Reopening(self._views.is_shut, self._views.reopen)
+        self._stack.callback(self.reopening.stop)
+        self.reopening.start()
+        self._start_beside()
+        log.info("node started", checkpoint=self.projector.checkpoint, ledger=self.ledger.last_seq())
+
+    def _connect(self) -> None:
+        """The server, a connection to it, and the streams of ledger and access log."""
+        settings = self.settings
         servers, system = settings.nats_access(), settings.nats_system_access()
         if servers is None:
             self.server = EmbeddedServer(settings.data / "nats", port=settings.nats_port)
             self._stack.enter_context(self.server)
             servers, system = access(self.server.url), access(self.server.system_url)
+        self._servers = servers
         connection = Connection(servers)
         self._stack.callback(connection.close)
         self.connection = connection
@@ -125,93 +163,99 @@ class Node:
         self._stack.callback(self.durability.stop)
         self.durability.start(lambda trouble: log.error("durability not asserted", trouble=trouble))
         self.stream = stream = declare_stream(connection, replicas=settings.replicas)
-        Replacing(settings.database.absolute()).discard()
         self.access_log = AccessLog(connection, stream, days=settings.access_log_days)
-        self.projector = self._open_views()
-        self._stack.callback(self._close_views)
-        self._check_history()
+
+    def _open_ledger(self) -> None:
+        """Keys, and what reads and writes with them. Raises LedgerLost, and MasterKeyError for what is no key."""
+        settings, connection, stream = self.settings, self.connection, self.stream
         keys = Bucket(connection, "keys", replicas=settings.replicas)
         own = keys.get_many([PEPPER, GIVEN_UP])
         self._check_keys(own)
-        needed = key_id_of(own[PEPPER]) if PEPPER in own else None
-        master = local_master_key(secret_of(settings), settings.master_key_file, needed)
-        self.master_key_id = master.key_id
-        self.keyring = Keyring(keys, master)
+        self.keyring = keyring_of(keys, own, secret_of(settings), settings.master_key_file)
+        if self.keyring.missing is not None:
+            log.warning("keys missing", reason=self.keyring.missing)
         self.recorder = JetStreamApplicationRecorder(connection, stream)
         self.recorder.gate.look = self._look_again
         snapshots = Snapshots(connection, stream, self.keyring)
         self._stack.callback(snapshots.close)
         self.ledger = Ledger(self.recorder, self.keyring, snapshots)
-        self.claims = claims = Claims(Bucket(connection, "claims", replicas=settings.replicas), self.keyring.pepper())
-        self.recording = Recording(self.ledger, claims, self.forest_of)
+        self.claims = claims = Claims(Bucket(connection, "claims", replicas=settings.replicas), self.keyring.pepper)
+        self._histories = Histories(self.ledger, self._views, self.wait_for)
+        self.recording = Recording(self.ledger, claims, self._histories.forest_of)
         self._stack.callback(self.recording.close)
         self.pools = Pools(self.ledger, claims)
         erasures = Bucket(connection, "erasures", replicas=settings.replicas)
-        self.erasures = Erasures(erasures, self.ledger, keys, self.keyring, claims, snapshots, self._told_by_mirror)
-        self._start_notary()  # stopped after projecting has: the last checkpoint covers all that it did
-        self._start_projecting()
-        self._stack.callback(self._stop_projecting)
-        self._stack.callback(self.rebuilds.stop)
-        self.reopening = Reopening(lambda: is_shut(self.projector), self._reopen_views)
-        self._stack.callback(self.reopening.stop)
-        self.reopening.start()
-        self._start_beside()
-        log.info("node started", checkpoint=self.projector.checkpoint, ledger=self.ledger.last_seq())
+        told, purging = self._told_by_mirror, Purging(connection, stream)
+        drop = self._drop_letters
+        self.erasures = Erasures(erasures, self.ledger, keys, self.keyring, claims, snapshots, told, purging, drop)
+        self.suppressions = Suppressions(claims, self.erasures)
 
     def _start_beside(self) -> None:
         """What has time: copies for others, erasures to be finished."""
-        self.publisher = Publisher(self._reading, self.settings.snapshot_file, self.settings.snapshot_every_s)
+        self._start_feed()
+        self.publisher = Publisher(self._views.cursor, self.settings.snapshot_file, self.settings.snapshot_every_s)
         self._stack.callback(self.publisher.stop)
         self.publisher.start()
+        self._start_intake()
         self.erasing = Erasing(self)
         self._stack.callback(self.erasing.stop)
         self.erasing.start()
+        self._start_subscribers()
 
-    def _open_views(self) -> Projector:
-        """The views, built anew where their definition changed. Raises NodeError when the file is of no use."""
-        path = self.settings.database
-        with ExitStack() as opened:
-            try:
-                if path.exists():
-                    path.chmod(0o600)  # as written by a version that did not take care
-                database = open_database(path)
-                opened.callback(database.close)
-                projector = self._projector(database)
-            except ViewRefused as error:
-                raise NodeError(str(error)) from error
-            except (DatabaseUnreadable, MirrorOutdated, duckdb.Error) as error:
-                if is_full(error):
-                    raise NodeError(sentence_of(error, path)) from error
-                reason = str(error).strip().partition("\n")[0]
-                raise NodeError(
-                    f"the views in {path} cannot be used ({reason}); move the file away and start again: "
-                    "they are built anew from the ledger"
-                ) from error
-            finally:
-                self.building.over()
-            opened.pop_all()
-        kept = {view.name for view in projector.views}
-        for refused in projector.refused:
-            log.error("view refused", view=refused.view, reason=str(refused), kept=refused.view in kept)
-        return projector
+    def _start_subscribers(self) -> None:
+        """Who follows the feed: their consumers and logins, and the webhooks of those who have an address."""
+        settings, server = self.settings, self.server
+        master = master_key(secret_of(settings), settings.master_key_file, self.keyring.master_key_id)
+        admit = None if server is None else server.admit
+        self.subscribers = Subscribers(self.connection, self.feed, master, settings.replicas, admit)
+        for trouble in self.subscribers.settle():
+            log.warning("a subscriber has no consumer", reason=trouble)
+        self.deliveries = Deliveries(self.connection, self.feed.stream, settings.replicas)
+        self.delivering = Delivering(self._servers, self.connection, self.subscribers, self.deliveries)
+        self._stack.callback(self.delivering.stop)
+        self.delivering.start()
 
-    def _projector(self, database: duckdb.DuckDBPyConnection) -> Projector:
-        """Over the views that come with Rapport and those in the folder set."""
-        views, refused, folder = VIEWS, list[ViewRefused](), self.settings.views
-        if folder is not None:
-            if not folder.is_dir():
-                raise NodeError(f"{folder} (RAPPORT_VIEWS) is no folder; name one, or leave it unset")
-            views = (*VIEWS, *discover(folder, VIEWS, refused=refused))
-        views = with_policy(views, self.policy, self.settings.jurisdiction)
-        return Projector(database, views, self.building.note, self.batches.note, refused)
+    def _drop_letters(self, identifiers: Iterable[str]) -> None:
+        """Deliveries kept that name somebody who is being erased. A system's key says too little to tell."""
+        texts = [text for kind, _, text in (i.partition(":") for i in identifiers) if kind != "ref"]
+        if texts:
+            self.intake.letters.drop_naming(texts)
+
+    def _start_intake(self) -> None:
+        """Webhooks, stored and waiting. Raises NodeError when it cannot be said whose are taken."""
+        settings = self.settings
+        master = master_key(secret_of(settings), settings.master_key_file, self.keyring.master_key_id)
+        ours = (ViewsBehind, duckdb.Error)
+        try:
+            self.intake = Intake(settings, self.connection, self._servers, master, self.recording, ours)
+        except WebhooksRefused as error:
+            raise NodeError(str(error)) from error
+        self._stack.callback(self.intake.stop)
+        self.intake.start()
+
+    def _start_feed(self) -> None:
+        """What others are told: the ledger's events, and what is derived from the views."""
+        self._stack.callback(self.relay.stop)
+        self.relay.start()
+        reading, known, every_s = self._views.cursor, lambda: self.projector.known, self.settings.feed_bands_every_s
+        self.announcing = Announcing(reading, known, self.feed, self.relay, every_s)
+        self._stack.callback(self.announcing.stop)
+        self.announcing.start()
+        self.acknowledgements = Bucket(self.connection, "acknowledgements", replicas=self.settings.replicas)
 
     def _start_notary(self) -> None:
-        """Who signs checkpoints. Raises NodeError when there is no key to sign with."""
+        """Who signs checkpoints, and the feed that tells of them. Raises NodeError without a key to sign with."""
         settings, key = self.settings, signing_key(self.settings)
+        self.feed = Feed(self.connection, self.stream, settings.public_url)
+        self.relay = Relay(LedgerReader(self.connection, self.stream), self.feed, settings.feed_days)
         notes, every_s = Checkpoints(settings.checkpoints), settings.checkpoint_every_s
-        self.notary = Notary(self._reading, self._is_behind, key, notes, settings.log_origin, every_s)
+        origin = settings.log_origin
+        self.notary = Notary(self._views.cursor, self._is_behind, key, notes, origin, every_s, self._tell_signed)
         self._stack.callback(self.notary.stop)
         self.notary.start()
+
+    def _tell_signed(self, note: str, checkpoint: Checkpoint) -> None:
+        self.relay.note(signed(note, checkpoint))
 
     def _is_behind(self) -> bool:
         """Whether the ledger holds more than the mirror, or cannot be asked."""
@@ -220,11 +264,9 @@ class Node:
         except OperationalError:
             return True
 
-    def _start_projecting(self) -> None:
-        reader = LedgerReader(self.connection, self.stream)
-        batch_events = self.settings.batch_events
-        self.projecting = Projecting(reader, self.projector, self.keyring, batch_events, self._forget)
-        self.projecting.start()
+    def _projecting_over(self, projector: Projector) -> Projecting:
+        reader = LedgerReader(self.connection, self.stream, Purged(self.connection, self.stream).between)
+        return Projecting(reader, projector, self.keyring, self.settings.batch_events, self._forget)
 
     def _forget(self, candidate_id: str) -> None:
         """Has nothing at hand of somebody who was erased, through whichever node."""
@@ -235,48 +277,6 @@ class Node:
         """The identifiers that the mirror knows of these records."""
         with self.projector.cursor() as cursor:
             return mirrored.identifiers_of(cursor, records)
-
-    def _reading(self) -> duckdb.DuckDBPyConnection:
-        """A cursor of the projector there is: after the views' file was shut it is another one."""
-        return self.projector.cursor()
-
-    def _stop_projecting(self) -> None:
-        self.projecting.stop()
-
-    def _close_views(self) -> None:
-        self.projector.close()
-
-    def _reopen_views(self) -> None:
-        """Goes on with the views' file after DuckDB has shut it. Raises NodeError while it cannot be opened."""
-        with self._views_lock:
-            if is_shut(self.projector):
-                self._reopen(lambda: None)
-
-    def rewrite_views(self) -> None:
-        """Writes the views' file anew, so that nothing is left in it of what it does not show any more.
-
-        Reads are refused for some moments at the end of it, when nobody else is reading; a query that lasts too long is
-        ended. Raises OperationalError, or as DuckDB does; then the old file stays in use.
-        """
-        with self._views_lock:
-            replacing = Replacing(self.settings.database.absolute())
-            with replacing.written(self.projector):
-                for _ in range(DRAIN_TRIES):
-                    if self.projector.drain(DRAIN_S):
-                        break
-                    sleep(DRAIN_S)
-                self._reopen(replacing.replace)
-
-    def _reopen(self, between: Callable[[], None]) -> None:
-        """Closes the views' file and opens it again, whatever becomes of what is done in between."""
-        self._stop_projecting()
-        self.rebuilds.stop()
-        try:
-            self._close_views()
-            between()
-        finally:
-            self.projector = self._open_views()
-            self._start_projecting()
 
     def _check_history(self) -> None:
         """Refuses to go on where views and ledger contradict each other."""
@@ -302,69 +302,24 @@ class Node:
 
         Raises ViewsBehind after `timeout_s`; at once when the views stand still.
         """
-        wait_s = 0.0 if self.projecting.failure is not None else timeout_s
-        if not self.projector.wait_for(seq, wait_s):
+        if not self._views.reached(seq, timeout_s):
             raise ViewsBehind(
                 f"the views stand at event {self.projector.checkpoint}, {seq} was asked for; try again shortly"
             )
 
     def forest_of(self, candidate_id: str) -> Forest:
-        """The merges around a candidate, with everything the ledger holds by now.
-
-        Raises ViewsBehind, or UnreadableCandidate when the ledger hands out less of them than the views saw.
-        """
-        self.wait_for(self.ledger.last_seq())
-        with self.projector.cursor() as cursor:
-            forest = queries.forest(cursor, candidate_id)
-        self._fresh(forest.members(candidate_id))
-        return forest
+        """See `Histories.forest_of`."""
+        return self._histories.forest_of(candidate_id)
 
     def histories(self, candidate_id: str) -> list[list[Recorded[CandidateEvent]]]:
-        """The history, from the ledger, of every record that is or ever was one person with `candidate_id`. Records
-        that were of one person with it once, and were erased since, are left out.
-
-        Raises ErasedCandidate, or UnreadableCandidate when one of them cannot be read whole.
-        """
-        self.wait_for(self.ledger.last_seq())
-        with self.projector.cursor() as cursor:
-            records = queries.ever_merged(cursor, candidate_id)
-        histories = self.ledger.histories(records)
-        if candidate_id not in histories:
-            raise ErasedCandidate(candidate.ERASED)
-        self._require_whole({id_: len(history) for id_, history in histories.items()})
-        return list(histories.values())
+        """See `Histories.histories`."""
+        return self._histories.histories(candidate_id)
 
     def standing(
         self, candidate_id: str, channel: Channel, purpose: str, as_of: datetime, known_at: datetime | None = None
     ) -> Standing:
-        """May the person be contacted, from the ledger; with `known_at` from what it held then."""
-        if known_at is not None:
-            return standing_known_at(candidate_id, self.histories(candidate_id), channel, purpose, as_of, known_at)
-        forest = self.forest_of(candidate_id)
-        states = self._fresh(forest.members(candidate_id))
-        statements = [s for state in states for s in state.statements]
-        return standing(statements, channel, purpose, as_of, forest.joined)
-
-    def _fresh(self, candidate_ids: Iterable[str]) -> list[Candidate]:
-        """States that hold all that was recorded. Raises UnreadableCandidate where there is none."""
-        states = self.ledger.candidates(candidate_ids, fresh=True)
-        for state in states.values():
-            if state.unreadable is not None:
-                raise UnreadableCandidate(state.unreadable)
-            if state.erased:
-                raise ErasedCandidate(candidate.ERASED)
-        self._require_whole({id_: state.version for id_, state in states.items()})
-        return list(states.values())
-
-    def _require_whole(self, versions: Mapping[str, int]) -> None:
-        """Raises UnreadableCandidate where the ledger hands out less than the views saw: of its losses it is silent."""
-        with self.projector.cursor() as cursor:
-            seen = mirrored.heads(cursor, [codec.aggregate_id(candidate.KIND, id_) for id_ in versions])
-        for id_, version in versions.items():
-            if version < seen.get(codec.aggregate_id(candidate.KIND, id_), 0):
-                raise UnreadableCandidate(
-                    "the ledger does not hand out every event of this candidate; `rapport verify` names what is lost"
-                )
+        """See `Histories.standing`."""
+        return self._histories.standing(candidate_id, channel, purpose, as_of, known_at)
 
     def unready(self) -> list[str]:
         """Why the node cannot do its work; empty when it can."""
@@ -373,16 +328,23 @@ class Node:
             reasons.append("no connection to NATS")
         elif (doubt := self._doubt()) is not None:
             reasons.append(doubt)
+        if self.keyring.missing is not None:
+            reasons.append(f"{self.keyring.missing}: {WITHOUT_KEYS}")
         if self.durability.failure is not None:
             reasons.append(self.durability.failure)
         if self.ledger.failure is not None:
             reasons.append(f"the ledger did not take the last append ({self.ledger.failure}); {SERVER_HINT}")
-        if (failure := self.projecting.failure or self.reopening.failure) is not None:
+        failure = self.projecting.failure or self.reopening.failure
+        if failure is not None and not isinstance(failure, KeysMissing):
             reasons.append(f"the views stand still: {sentence_of(failure, self.settings.database)}")
         if self.notary.failure is not None:
             reasons.append(self.notary.failure)
+        if self.relay.failure is not None:
+            reasons.append(f"the feed stands still: {self.relay.failure}")
         if self.erasing.failure is not None:
             reasons.append(self.erasing.failure)
+        if self.intake.failure is not None:
+            reasons.append(self.intake.failure)
         return reasons
 
     def _doubt(self) -> str | None:

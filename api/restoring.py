@@ -60,7 +60,7 @@ class Plan:
         if self.keys_lost and not without_keys:
             raise RestoreRefused(
                 f"the keys of {self.keys_lost:,} candidates or pools are gone; put back the folder "
-                "jetstream/$G/streams/KV_keys from its own backup, or accept the loss with --without-keys"
+                "jetstream/RAPPORT/streams/KV_keys from its own backup, or accept the loss with --without-keys"
             )
         if self.survey.gaps and not accept_gaps:
             raise RestoreRefused(
@@ -109,7 +109,7 @@ def restore(settings: Settings, found: Evidence, planned: Plan, on_progress: Cal
     if planned.keys_lost:
         keys.put(GIVEN_UP, str(planned.keys_lost + int(own.get(GIVEN_UP, b"0"))).encode())
     if planned.claims_lost:
-        claims = Claims(Bucket(connection, "claims", replicas=settings.replicas), keyring.pepper())
+        claims = Claims(Bucket(connection, "claims", replicas=settings.replicas), keyring.pepper)
         claim_again(claims, found.cursor)
         for erasure in kept(Bucket(connection, "erasures", replicas=settings.replicas)):
-            claims.suppress(erasure.hashes)
+            claims.suppress(erasure.suppressing)

@@ -11,9 +11,9 @@ SHUT = "database has been invalidated"
 
 
 def is_full(error: BaseException) -> bool:
-    """Whether it is a disk without room that `error` is about."""
+    """Whether it is a disk without room that `error` is about, or what was being done about it came of that."""
     said = str(error).lower()
-    return any(sign in said for sign in NO_SPACE)
+    return any(sign in said for sign in NO_SPACE) or (error.__context__ is not None and is_full(error.__context__))
 
 
 def sentence_of(error: BaseException, database: Path) -> str:

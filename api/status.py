@@ -10,6 +10,7 @@ import duckdb
 from consumers.retrying import waiting_events
 from infra.jetstream import describe
 from infra.jetstream.stream import get_message
+from infra.subscriber import Progress, Subscriber
 from projections import sql
 
 if TYPE_CHECKING:
@@ -44,6 +45,41 @@ def _age_s(node: Node, views_seq: int) -> float:
     query = {"seq": views_seq + 1, "next_by_subj": f"{node.stream.prefix}.>"}
     oldest = node.connection.call(get_message(node.connection, node.stream, **query))
     return max(0.0, round(time.time() - oldest.recorded_at.timestamp(), 3)) if oldest is not None else 0.0
+
+
+def feed(node: Node, last_seq: int) -> dict[str, Any]:
+    """How far the feed has come, of a ledger that ends at `last_seq`. `relays` says whether this node publishes."""
+    relay = node.relay
+    extent = node.feed.extent()
+    return {
+        "first": extent.first_seq,
+        "last": extent.last_seq,
+        "size_bytes": extent.size_bytes,
+        "relayed_seq": relay.position,
+        "lag_events": max(0, last_seq - relay.position),
+        "relays": relay.is_active,
+        "failure": relay.failure or node.announcing.failure,
+    }
+
+
+def subscribers(node: Node) -> list[dict[str, Any]]:
+    """How far each subscriber of the feed has come. Raises OperationalError."""
+    known, progress = node.subscribers.all(), node.subscribers.progress()
+    return [_subscriber(found, progress.get(name)) for name, found in known.items()]
+
+
+def _subscriber(found: Subscriber, progress: Progress | None) -> dict[str, Any]:
+    webhook = found.webhook
+    return {
+        "name": found.name,
+        "kind": "nats" if webhook is None else "webhook",
+        "types": list(found.types),
+        "created_at": found.created_at.isoformat(),
+        "lag": None if progress is None else progress.lag,
+        "acknowledged": None if progress is None else progress.acknowledged,
+        "seen_at": None if progress is None else progress.seen_at,
+        "paused": None if webhook is None else webhook.paused,
+    }
 
 
 def letters(cursor: duckdb.DuckDBPyConnection) -> Letters:
@@ -86,7 +122,11 @@ def status(node: Node) -> dict[str, Any]:
             "refused": [{"view": error.view, "reason": str(error)} for error in node.projector.refused],
             **_in_file(node),
         },
-        "master_key_id": node.master_key_id,
+        "feed": feed(node, behind.last_seq)
+        | {"subscribers": subscribers(node), "not_delivering": node.delivering.failure},
+        "ingest": node.intake.status(),
+        "master_key_id": node.keyring.master_key_id,
+        "keys_damaged": node.keyring.damaged,
     }
 
 

@@ -7,23 +7,25 @@ from typing import Any
 import orjson
 import pyarrow as pa
 
+from domain.candidate import Erased
 from domain.upcasters import UnknownEventError
 from infra import codec
 from infra.crypto.keyring import Keyring
 from infra.crypto.sealing import SealBrokenError
 from infra.jetstream import RawMessage
 from infra.jetstream.message import is_version
+from infra.purged import PurgedMessage
 from projections.mirror import BATCH_SCHEMA
 
 _TIME = BATCH_SCHEMA.field("occurred_at").type
 
-Content = tuple[int, str, int, str | None, str, str | None, str | None]
+Content = tuple[int, str, int | None, str | None, str | None, str | None, str | None]
 """version, type, v, occurred_at (ISO 8601), public, personal, problem; as in `BATCH_SCHEMA`."""
 
 
 def table_of(messages: Sequence[RawMessage], keyring: Keyring) -> pa.Table:
     """The messages as the projector takes them: fields as the newest version of each type has them, `v` and `body` as
-    stored. What cannot be used carries its `problem` and stays in.
+    stored. What cannot be used carries its `problem` and stays in; of what was purged there is what is left of it.
     """
     places: dict[str, list[int]] = {}
     for number, message in enumerate(messages):
@@ -35,7 +37,16 @@ def table_of(messages: Sequence[RawMessage], keyring: Keyring) -> pa.Table:
         name = names[subject]
         key = keys.get(name)
         for number in numbers:
-            contents[number] = _content(name, messages[number].body, key)
+            message = messages[number]
+            if isinstance(message, PurgedMessage):
+                contents[number] = (message.left.version, message.left.type, None, None, None, None, None)
+                continue
+            contents[number] = _content(name, message.body, key)
+            if contents[number][6] is not None and contents[number][1] == Erased.type and key is not None:
+                # Behind the first of them the key is gone, and what comes then is sealed with none that anybody has.
+                keyring.forget(name)
+                key = keyring.existing([name]).get(name)
+                contents[number] = _content(name, message.body, key)
     kinds_and_ids = {subject: codec.split_id(name) for subject, name in names.items()}
     aggregates = [kinds_and_ids[message.subject] for message in messages]
     versions, types, vs, occurred, public, personal, problems = zip(*contents, strict=True) if contents else [()] * 7
@@ -50,8 +61,9 @@ def table_of(messages: Sequence[RawMessage], keyring: Keyring) -> pa.Table:
         "occurred_at": _moments(occurred),
         "public": public,
         "personal": personal,
-        "body": [message.body for message in messages],
+        "body": [None if isinstance(message, PurgedMessage) else message.body for message in messages],
         "problem": problems,
+        "hash": [message.left.hash if isinstance(message, PurgedMessage) else None for message in messages],
     }
     return pa.table(columns, schema=BATCH_SCHEMA)
 

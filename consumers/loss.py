@@ -1,7 +1,8 @@
 """Does the ledger still hold what the mirror saw? A look that costs milliseconds whatever there is to look at.
 
 The whole is `consumers.verification`. What this one rests on: nothing is ever deleted from the ledger that is not
-known as deleted, so counts alone betray a hole, and the end of the history betrays a ledger that was exchanged.
+known as deleted or named as purged, so counts alone betray a hole, and the end of the history betrays a ledger that was
+exchanged.
 """
 
 import re
@@ -11,6 +12,7 @@ from typing import Any, NamedTuple
 
 from duckdb import DuckDBPyConnection
 
+from consumers.explaining import Explained
 from consumers.handing_out import handed_out
 from infra.crypto.keyring import GIVEN_UP, PEPPER
 from infra.jetstream import Connection, Stream
@@ -55,9 +57,11 @@ def contradiction(connection: Connection, stream: Stream, cursor: DuckDBPyConnec
     """
     # In this order: the mirror moves on while a node runs, and what it holds the ledger held before.
     extent, known, held = mirrored.extent(cursor), mirrored.known_gaps(cursor), held_by(connection, stream)
+    explained = Explained(connection, stream, cursor, held.last_seq)
     lost = [(held.last_seq + 1, extent.checkpoint)] if extent.checkpoint > held.last_seq else []
     if held.messages + _size(known, held.last_seq) < held.last_seq:
-        lost = mirrored.unknown_gaps(_holes(connection, stream), known) + lost
+        unknown = mirrored.unknown_gaps(holes(connection, stream), known)
+        lost = _stretches(explained.unexplained(unknown)) + lost
     if lost:
         return _lost(cursor, lost)
     if extent.events + _size(known, extent.checkpoint) != extent.checkpoint or extent.rows != extent.events:
@@ -65,7 +69,7 @@ def contradiction(connection: Connection, stream: Stream, cursor: DuckDBPyConnec
             f"the mirror holds {extent.rows:,} of the {extent.checkpoint:,} events it was to have seen: some were lost "
             f"from the ledger before it could, or from itself; {WAY_OUT}"
         )
-    absent, others = _tail(connection, stream, cursor, extent.checkpoint)
+    absent, others = _tail(connection, stream, cursor, extent.checkpoint, explained)
     if others:
         events, candidates = mirrored.census(cursor, others)
         return (
@@ -122,7 +126,7 @@ def shown(gaps: Sequence[Gap]) -> str:
 
 
 def _tail(
-    connection: Connection, stream: Stream, cursor: DuckDBPyConnection, checkpoint: int
+    connection: Connection, stream: Stream, cursor: DuckDBPyConnection, checkpoint: int, explained: Explained
 ) -> tuple[list[Gap], list[Gap]]:
     """Of the last events that the mirror saw: which the ledger does not hand out, and which are others there."""
     after, absent, others = max(0, checkpoint - TAIL), list[int](), list[int]()
@@ -130,6 +134,8 @@ def _tail(
     messages = handed_out(connection, stream, after, checkpoint, TAIL) if entries else ()
     there = {m.seq: (m.subject, m.time_ns // 1_000, sha256(m.body).digest()) for m in messages}
     for entry in entries:
+        if (entry.is_bare or entry.seq not in there) and explained.covers(entry):
+            continue
         if entry.seq not in there:
             absent.append(entry.seq)
         elif not (entry.intact and _is_same(entry, there[entry.seq], stream.prefix)):
@@ -144,8 +150,8 @@ def _is_same(entry: Entry, found: tuple[str, int, bytes], prefix: str) -> bool:
     return NAME.match(entry.name) is None or found[0] == subject_of(prefix, entry.name)
 
 
-def _holes(connection: Connection, stream: Stream) -> list[Gap]:
-    """Where, below its last seq, the ledger holds nothing."""
+def holes(connection: Connection, stream: Stream) -> list[Gap]:
+    """Where, below its last seq, the ledger holds nothing. Raises OperationalError."""
     info = _info(connection, stream, {"deleted_details": True})
     held = _held(info)
     before: list[Gap] = [(1, held.first_seq - 1)] if held.first_seq > 1 else []

@@ -27,6 +27,8 @@ RETRY_AFTER_S = 1.0
 log = structlog.get_logger()
 
 Reading = Callable[[], AbstractContextManager[duckdb.DuckDBPyConnection]]
+OnSigned = Callable[[str, Checkpoint], None]
+"""Told a signed note and the checkpoint in it; must not take long."""
 
 
 class NothingSigned(Exception):
@@ -51,12 +53,14 @@ class Notary:
         notes: Checkpoints,
         origin: str | None = None,
         every_s: float = 60.0,
+        on_signed: OnSigned = lambda _note, _checkpoint: None,
     ) -> None:
         """`reading` gives cursors of the mirror's file, `is_behind` says whether the ledger holds more than the mirror.
 
         `origin` names the log, by its first event if it is None. `every_s`: seconds between checkpoints, 0 for none
-        but those asked for and the one at stop.
+        but those asked for and the one at stop. `on_signed` is told of each, and of the last one when this begins.
         """
+        self._on_signed = on_signed
         self._reading = reading
         self._is_behind = is_behind
         self._key = key
@@ -165,7 +169,7 @@ class Notary:
                 _require_consistent(last, new, nodes)
         note = self._key.note(new.text, new.origin)
         self._notes.add(note, self.key(new).vkey)
-        self._last = note, new
+        self._note(note, new)
         log.info("checkpoint signed", size=new.size, origin=new.origin)
 
     def _resumed(self, cursor: duckdb.DuckDBPyConnection) -> Checkpoint | None:
@@ -191,8 +195,12 @@ class Notary:
                 )
             tree.forget(cursor)
             log.warning("the tree kept beside the mirror was damaged and is made anew", size=last.size)
-        self._last = note, last
+        self._note(note, last)
         return last
+
+    def _note(self, note: str, checkpoint: Checkpoint) -> None:
+        self._last = note, checkpoint
+        self._on_signed(note, checkpoint)
 
     def _named(self, nodes: Nodes) -> str:
         """The log's name: as it was set, else of the ledger's first event, which no other ledger has."""

@@ -18,6 +18,7 @@ from consumers.loss import shown
 from domain.candidate import Erased
 from infra import codec
 from infra.crypto.keyring import Keyring
+from infra.crypto.master import KeysMissing
 from infra.jetstream import Follower, LedgerReader, RawMessage
 from projections import Projector, ViewRefused, mirrored
 from projections.mirrored import Gap
@@ -163,13 +164,14 @@ class Projecting:
         while not self._stopping.is_set():
             try:
                 self._follow_on()
-            except OperationalError as error:
-                log.warning("ledger out of reach, trying again", error=type(error).__name__)
-                self._stopping.wait(RETRY_AFTER_S)
-            except (duckdb.Error, ViewRefused, HistoryHole) as error:
-                # A full disk, as a rule: nothing of the batch was kept, and it is tried until there is room.
+            except (duckdb.Error, ViewRefused, HistoryHole, KeysMissing) as error:
+                # A full disk, as a rule: nothing of the batch was kept, and it is tried until there is room. Without
+                # keys nothing is mirrored as if it were closed for good: it waits for the key.
                 self.failure = error
                 log.error("views stand still, trying again", error=type(error).__name__, reason=_reason(error))
+                self._stopping.wait(RETRY_AFTER_S)
+            except OperationalError as error:
+                log.warning("ledger out of reach, trying again", error=type(error).__name__)
                 self._stopping.wait(RETRY_AFTER_S)
 
     def _follow_on(self) -> None:

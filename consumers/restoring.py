@@ -1,17 +1,18 @@
 """Putting lost events back into the ledger from the mirror, and claims that lead to them."""
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Container, Iterable, Iterator
 from dataclasses import dataclass
 from hashlib import sha256
 
 from duckdb import DuckDBPyConnection
 
-from consumers.loss import extend, shown
+from consumers.loss import extend, held_by, holes, shown
 from consumers.verification import Finding, Kind, Progress, Summary, verify
 from infra.crypto.claims import Claims
 from infra.jetstream import ApiError, Connection, Stream
 from infra.jetstream.reappend import Lost, reappend
+from infra.jetstream.stream import erase_messages
 from infra.jetstream.subjects import subject_of
 from infra.pools import claim_of
 from projections import mirrored
@@ -20,6 +21,7 @@ from projections.mirrored import Census, Gap
 BATCH = 500
 BATCH_BYTES = 4_000_000
 CLAIMS_BATCH = 5_000
+ERASE_S = 3_600.0
 
 
 class RestoreRefused(Exception):
@@ -69,8 +71,8 @@ class Survey:
             )
         if self.missing != ([self.lost] if self.lost else []):
             way_out = (
-                "keep the stream's own folder (jetstream/$G/streams/LEDGER) elsewhere and run `rapport restore` again: "
-                "the mirror holds all of it"
+                "keep the stream's own folder (jetstream/RAPPORT/streams/LEDGER) elsewhere and run `rapport restore` "
+                "again: the mirror holds all of it"
             )
             if self.gaps or self.ledger_last_seq > self.checkpoint:
                 way_out = "put back a copy of the ledger, for it holds events that this mirror does not"
@@ -119,10 +121,16 @@ def put_back(
     """Appends the events of `lost`, each at its old seq; how many. Stops at the first deviation with RestoreRefused.
 
     What an attempt before has put back stays: the next survey begins behind it. `on_progress` is told each seq reached.
+    The place of an event that was purged is taken by a message without a body. These are deleted before the last event
+    is put back, and with them bodies that a copy of the ledger has brought back: so an attempt that was killed between
+    them finds something lost.
     """
     reached = lost[0] - 1
+    purged = set(mirrored.settled(cursor))
     while reached < lost[1]:
-        messages = _next(cursor, stream, reached, lost[1])
+        if reached == lost[1] - 1:
+            _delete(connection, stream, purged)
+        messages = _next(cursor, stream, reached, max(reached + 1, lost[1] - 1), purged)
         try:
             last = connection.call(reappend(connection, messages, reached, connection.request_timeout_s))
         except ApiError as error:
@@ -137,17 +145,27 @@ def put_back(
     return lost[1] - lost[0] + 1
 
 
-def _next(cursor: DuckDBPyConnection, stream: Stream, after: int, until: int) -> list[Lost]:
+def _delete(connection: Connection, stream: Stream, purged: Collection[int]) -> None:
+    """Deletes what the ledger holds of these."""
+    held = held_by(connection, stream)
+    gone = {seq for first, last in holes(connection, stream) for seq in range(first, last + 1)} if purged else set()
+    there = sorted(seq for seq in purged if seq <= held.last_seq and seq not in gone)
+    connection.call(erase_messages(connection, stream, there), ERASE_S)
+
+
+def _next(cursor: DuckDBPyConnection, stream: Stream, after: int, until: int, purged: Container[int]) -> list[Lost]:
     """What is to be put back behind `after`, as much as goes at a time. Raises RestoreRefused."""
     messages: list[Lost] = []
     size = 0
     for place, event in enumerate(mirrored.bodies(cursor, after, min(after + BATCH, until)), after + 1):
-        if event.seq != place or sha256(event.body).digest() != event.hash:
+        body = b"" if event.body is None else event.body
+        is_whole = sha256(body).digest() == event.hash or (event.body is None and event.seq in purged)
+        if event.seq != place or not is_whole:
             raise RestoreRefused(f"the mirror does not hold event {place:,} as it was; what lies behind stays lost")
-        size += len(event.body)
+        size += len(body)
         if messages and size > BATCH_BYTES:
             break
-        messages.append(Lost(subject_of(stream.prefix, event.name), event.body, event.recorded_at_us * 1_000))
+        messages.append(Lost(subject_of(stream.prefix, event.name), body, event.recorded_at_us * 1_000))
     if not messages:
         raise RestoreRefused(f"the mirror does not hold event {after + 1:,}; what lies behind stays lost")
     return messages

@@ -11,7 +11,7 @@ import re
 import time
 from bisect import bisect_right
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from hashlib import sha256
@@ -20,12 +20,14 @@ from operator import attrgetter
 
 from duckdb import DuckDBPyConnection
 
+from consumers.explaining import Explained
 from consumers.handing_out import batches, handed_out
 from consumers.loss import KEYS, NAME, held_by
 from domain.checkpoint import Checkpoint
 from infra.crypto.keyring import GIVEN_UP, PEPPER
 from infra.jetstream import Connection, LedgerCorruptedError, RawMessage, Stream
 from infra.jetstream.message import decode
+from infra.jetstream.stream import get_message
 from infra.jetstream.subjects import originator_of
 from projections import mirrored
 from projections.mirrored import Columns, Entry, Gap, Jump
@@ -38,15 +40,22 @@ AT_ONCE_BYTES = 1 << 28
 _TYPE = re.compile(r"[a-z_]{1,40}\Z")
 
 
+NAMED = 20
+"""So many keys that are damaged are named."""
+
+IsWhole = Callable[[str, bytes], bool]
+
+
 class Kind(StrEnum):
     """What can be wrong with one place of the ledger."""
 
-    MISSING = "missing"  # in the mirror, no longer in the ledger
+    MISSING = "missing"  # in the mirror, no longer in the ledger, and no event says that it was purged
     ALTERED = "altered"  # in both, and not the same
     FOREIGN = "foreign"  # in the ledger below the checkpoint, never seen by the mirror
     BROKEN = "broken"  # not an event, not its subject's, or not the next version
     GAP = "gap"  # in neither, and nobody knows why
     MIRROR = "mirror"  # the mirror's own row is damaged
+    REMAINS = "remains"  # named as purged, and in the ledger all the same
     TREE = "tree"  # the log's tree, or the checkpoint signed over it, is not that of the mirror's events
 
 
@@ -76,7 +85,8 @@ class Progress:
 @dataclass(frozen=True)
 class Summary:
     """What there was. `withheld`: events that the server counts and does not hand out, for it cannot read them.
-    `keys_lost`: candidates and pools, at least, whose key is not there or cannot be read.
+    `keys_lost`: candidates and pools, at least, whose key is not there or cannot be used; `keys_damaged` names some
+    whose key is there.
     """
 
     events: int
@@ -85,7 +95,9 @@ class Summary:
     withheld: int
     keys_lost: int
     duration_s: float
+    purged: int = 0
     findings: dict[str, int] = field(default_factory=dict)
+    keys_damaged: tuple[str, ...] = ()
 
     @property
     def is_clean(self) -> bool:
@@ -94,34 +106,48 @@ class Summary:
 
 
 def verify(
-    connection: Connection, stream: Stream, cursor: DuckDBPyConnection, signed: Checkpoint | None = None
+    connection: Connection,
+    stream: Stream,
+    cursor: DuckDBPyConnection,
+    signed: Checkpoint | None = None,
+    is_whole: IsWhole | None = None,
 ) -> Iterator[Finding | Progress | Summary]:
     """Every finding in order of seq (those of the tree before those of their stretch, those in the mirror's versions
     last), progress in between, the summary at the end.
 
     The log's tree is computed anew from the mirror, whose hashes are compared with the ledger's bytes; what is kept of
-    it must be the same, and its root that of `signed`, the last checkpoint, if that is given. What the ledger takes
+    it must be the same, and its root that of `signed`, the last checkpoint, if that is given. `is_whole` says of a key,
+    by its name and as it is stored, whether it can be used; without it they are only counted. What the ledger takes
     meanwhile is left for the next time. Raises OperationalError when it cannot be read.
     """
-    return _Verification(connection, stream, cursor, signed).run()
+    return _Verification(connection, stream, cursor, signed, is_whole).run()
 
 
 class _Verification:
     def __init__(
-        self, connection: Connection, stream: Stream, cursor: DuckDBPyConnection, signed: Checkpoint | None
+        self,
+        connection: Connection,
+        stream: Stream,
+        cursor: DuckDBPyConnection,
+        signed: Checkpoint | None,
+        is_whole: IsWhole | None,
     ) -> None:
         self._connection = connection
         self._stream = stream
         self._cursor = cursor
+        self._is_whole = is_whole
+        self._damaged: list[str] = []
         self._checkpoint = mirrored.extent(cursor).checkpoint
         self._known_gaps = mirrored.known_gaps(cursor)
         self._held = held_by(connection, stream)
+        self._explained = Explained(connection, stream, cursor, self._held.last_seq)
         self._tree = Checking(cursor, signed)
         self._versions: dict[str, int] = {}  # of aggregates with events beyond the checkpoint
         self._counts: Counter[str] = Counter()
         self._broken: set[int] = set()
         self._read = 0
         self._events = 0
+        self._purged = 0
         self._gap: Gap | None = None
 
     def run(self) -> Iterator[Finding | Progress | Summary]:
@@ -140,16 +166,23 @@ class _Verification:
             withheld=max(0, self._held.messages - self._read),
             keys_lost=max(0, mirrored.aggregates(self._cursor) - self._keys()),
             duration_s=time.monotonic() - begun,
+            purged=self._purged,
             findings=dict(self._counts),
+            keys_damaged=tuple(self._damaged[:NAMED]),
         )
 
     def _keys(self) -> int:
-        """How many keys can be read, with those whose loss was accepted."""
+        """How many keys can be used, with those whose loss was accepted; the damaged ones are noted."""
         count, held = 0, held_by(self._connection, KEYS)
         if held.messages:
             for message in handed_out(self._connection, KEYS, 0, held.last_seq, WINDOW):
                 entry = message.subject.removeprefix(f"{KEYS.prefix}.")
-                count += int(message.body) if entry == GIVEN_UP else entry != PEPPER
+                if entry == GIVEN_UP:
+                    count += int(message.body)
+                elif message.body and self._is_whole is not None and not self._is_whole(entry, message.body):
+                    self._damaged.append(entry)
+                else:
+                    count += entry != PEPPER
         return count
 
     def _counted(self, finding: Finding) -> Finding:
@@ -157,16 +190,28 @@ class _Verification:
         return finding
 
     def _window(self, after: int, until: int, messages: Sequence[RawMessage]) -> Iterator[Finding]:
-        columns = _columns(messages) if until <= self._checkpoint else None
-        if columns is not None and self._agrees(after, until, columns):
-            yield from map(_of_tree, self._tree.add(list(zip(columns.seqs, columns.hashes, strict=True))))
-            yield from self._passed(after, until, columns.seqs)
+        columns = _columns(messages) if until <= min(self._checkpoint, self._held.last_seq) else None
+        purged = self._agreed(after, until, columns) if columns is not None else None
+        if columns is not None and purged is not None:
+            entries = list(zip(columns.seqs, columns.hashes, strict=True))
+            if purged:
+                entries = sorted(entries + list(purged.items()))
+            self._purged += len(purged)
+            yield from map(_of_tree, self._tree.add(entries))
+            yield from self._passed(after, until, [seq for seq, _ in entries] if purged else columns.seqs)
         else:
             yield from self._one_by_one(after, until, messages)
 
-    def _agrees(self, after: int, until: int, ledger: Columns) -> bool:
-        """Whether the mirror holds the same events, each as it was: nothing that `_one_by_one` would find."""
-        return ledger == mirrored.columns(self._cursor, self._stream.prefix, after, until)
+    def _agreed(self, after: int, until: int, ledger: Columns) -> dict[int, bytes] | None:
+        """What was purged here, seq and hash, when the mirror holds the ledger's events besides, each as it was.
+
+        Then there is nothing that `_one_by_one` would find. None when it does not.
+        """
+        mirror = mirrored.columns(self._cursor, self._stream.prefix, after, until)
+        if ledger == mirror:
+            return {}
+        purged = self._explained.bare(mirror.only(mirror.bare)) if mirror.bare else {}
+        return purged if ledger == mirror.only(set(mirror.seqs) - purged.keys()) else None
 
     def _passed(self, after: int, until: int, seqs: Sequence[int]) -> Iterator[Finding]:
         """What there is to say of a stretch in which ledger and mirror hold just these, and the same."""
@@ -192,6 +237,9 @@ class _Verification:
                 continue
             self._events += 1
             yield from self._gaps()
+            if entry is not None and (message is None or entry.is_bare) and self._explained.covers(entry):
+                yield from self._of_purged(entry, message)
+                continue
             if message is None:
                 assert entry is not None  # noqa: S101 - one of them is there
                 yield _of_entry(Kind.MISSING, entry, "it is in the mirror only")
@@ -201,6 +249,20 @@ class _Verification:
                 finding = self._compared(message, entry)
                 if finding is not None:
                     yield finding
+
+    def _of_purged(self, entry: Entry, message: RawMessage | None) -> Iterator[Finding]:
+        if entry.seq > self._held.last_seq:
+            yield _of_entry(Kind.MISSING, entry, "it was purged, and its place is lost with the ledger's end")
+        elif message is not None and self._is_there(entry.seq):
+            yield _of_entry(
+                Kind.REMAINS, entry, "it is to be purged and still there: `rapport erase RECORD --purge` removes it"
+            )
+        else:
+            self._purged += 1
+
+    def _is_there(self, seq: int) -> bool:
+        """Whether a message that was handed out is there still: it may have been purged since."""
+        return self._connection.call(get_message(self._connection, self._stream, seq=seq)) is not None
 
     def _compared(self, message: RawMessage, entry: Entry | None) -> Finding | None:
         hash_ = sha256(message.body).digest()

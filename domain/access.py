@@ -43,6 +43,7 @@ class Read(StrEnum):
     EXPORT = "export"
     REQUESTS = "requests"
     CERTIFICATE = "certificate"
+    SUPPRESSION = "suppression"  # whether an identifier is one of somebody erased, or that it is one no more
     FINDINGS = "findings"
     DEAD_LETTERS = "dead_letters"
     SQL = "sql"
@@ -84,6 +85,8 @@ class Access(BaseModel):
     """The caller's; `unknown` for a token of nobody, `node` for what a node does by itself."""
     token: Word | None = None
     """The name of the token that was presented; None without one."""
+    subject: Annotated[str, Field(min_length=1, max_length=255)] | None = None
+    """Who it was, as the identity provider calls them; None of a generated token, which stands for a role."""
     what: Read
     outcome: Outcome
     route: Annotated[str, Field(pattern=r"^[A-Z]+ /[\w{}/.:-]*$", max_length=200)] | None = None

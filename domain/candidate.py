@@ -35,6 +35,8 @@ Jurisdiction = Annotated[str, Field(pattern=r"^[A-Z]{2}$", description="ISO 3166
 Language = Annotated[str, Field(pattern=r"^[A-Za-z]{2,3}(-[A-Za-z0-9]{2,8})*$", description="BCP 47 tag")]
 MAX_SKILLS = 200
 WordingHash = Annotated[str, Field(pattern=r"^[0-9A-Za-z:_-]{8,128}$")]
+EventType = Annotated[str, Field(pattern=r"^[a-z_]{0,40}$")]
+"""A name of the catalogue; empty for what was no event."""
 
 # ── events ─────────────────────────────────────────────────────────────────────────────────────────
 
@@ -290,17 +292,19 @@ class RecipientNotified(CandidateEvent, type="recipient_notified"):
     request: HexId | None = None
 
 
-class Erased(CandidateEvent, type="erased"):
+class Erased(CandidateEvent, type="erased", v=2):
     """The last event of a record (Art. 17 GDPR): its key is destroyed after this. `erasure` names the proceeding.
 
-    When the stored bodies of its events go as well, `bodies` holds the ledger position and the SHA-256 of each, by
-    which the log of all events still proves.
+    When the stored bodies of its events go as well, further ones follow the first. In these `bodies` holds the ledger
+    position and the SHA-256 of each that goes, by which the log of all events still proves, and `envelopes`, in the
+    same order, what else is kept of it: version, type, and when the ledger took it.
     """
 
     erasure: HexId
     ground: ErasureGround
     request: HexId | None = None
     bodies: tuple[tuple[int, WordingHash], ...] = ()
+    envelopes: tuple[tuple[int, EventType, UtcDatetime], ...] | None = None
 
 
 class Merged(CandidateEvent, type="merged"):

@@ -45,6 +45,7 @@ ADDS = Step()
 UPCASTERS: dict[tuple[str, str, int], Step] = {
     ("candidate", "consent_given", 1): ADDS,  # jurisdiction
     ("candidate", "consent_withdrawn", 1): ADDS,  # jurisdiction
+    ("candidate", "erased", 1): ADDS,  # envelopes
 }
 """By kind, type and the version that a step starts from."""
 

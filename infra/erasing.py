@@ -5,12 +5,13 @@ finds it there goes on with it. Each step can be taken again: `Erasures.carry_ou
 
 The order matters. The event comes first: from then on nothing can be recorded on the person, so that no identifier is
 added behind the plan. Then the identifiers are suppressed, while it is known which they are; then the keys are
-destroyed, and with them every copy of what they sealed.
+destroyed, and with them every copy of what they sealed. The bodies go last, where they are to go (`infra.purging`).
 """
 
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from datetime import datetime
+from functools import partial
 from uuid import uuid4
 
 from eventsourcing.persistence import DataError, IntegrityError, OperationalError
@@ -25,26 +26,47 @@ from infra.crypto.claims import Claims
 from infra.crypto.keyring import Keyring
 from infra.jetstream.kv import Bucket
 from infra.ledger import Append, Ledger
+from infra.purging import Naming, Purging
 from infra.snapshots import Snapshots
 
 RECORDED = "recorded"
 SUPPRESSED = "identifiers suppressed"
 KEYS_DESTROYED = "keys destroyed"
 SNAPSHOTS_ERASED = "snapshots erased"
+PURGED = "bodies purged"
+CERTIFIED = "certified"
+
+UNREADABLE = frozenset({RECORDED, SUPPRESSED, KEYS_DESTROYED, SNAPSHOTS_ERASED})
+"""The steps after which nothing can be read of the person any more; a purge that is asked for later builds on them."""
 
 
 class Record(BaseModel):
-    """One record of the person: its events but the last, and where the ledger holds that."""
+    """One record of the person: its events but the last, and where the ledger holds that.
+
+    When they were purged, how many bodies are gone, and the seq of the last event that names them.
+    """
 
     id: str
     events: int
     erased_seq: int
+    bodies: int = 0
+    named_at: int = 0
+
+
+class Lifted(BaseModel):
+    """The suppression of one identifier, by its hash, lifted: when, by whom and why."""
+
+    hash: str
+    at: datetime
+    by: str
+    because: str
 
 
 class Erasure(BaseModel):
     """One proceeding, as it is kept. Nothing in it says who the person was; `by` is whoever carried it out.
 
-    `hashes` are those of the claims on the person's identifiers. `steps` says when each was done.
+    `hashes` are those of the claims on the person's identifiers, `lifted` says which were freed again. `purge`: the
+    bodies of the events go as well. `steps` says when each was done.
     """
 
     id: str
@@ -53,23 +75,27 @@ class Erasure(BaseModel):
     by: str
     requested_at: datetime
     request: str | None = None
+    purge: bool = False
     wanted: tuple[str, ...]
     records: tuple[Record, ...] = ()
     hashes: tuple[str, ...] = ()
+    lifted: tuple[Lifted, ...] = ()
     steps: dict[str, datetime] = {}
 
     @property
     def last_seq(self) -> int:
-        """The ledger position of the last event of the last record."""
-        return max((record.erased_seq for record in self.records), default=0)
+        """The ledger position of the last event of all records."""
+        return max((max(record.erased_seq, record.named_at) for record in self.records), default=0)
+
+    @property
+    def suppressing(self) -> frozenset[str]:
+        """The hashes of identifiers that this erasure keeps from being used again."""
+        return frozenset(self.hashes) - {lift.hash for lift in self.lifted}
 
     @property
     def is_done(self) -> bool:
         """Whether nothing is left to do."""
-        return CERTIFIED in self.steps
-
-
-CERTIFIED = "certified"
+        return CERTIFIED in self.steps and (PURGED in self.steps or not self.purge)
 
 
 class Erasures:
@@ -84,11 +110,15 @@ class Erasures:
         claims: Claims,
         snapshots: Snapshots,
         mirrored: Callable[[Sequence[str]], Iterable[str]],
+        purging: Purging,
+        forget_elsewhere: Callable[[Iterable[str]], object] = tuple,
     ) -> None:
         """`bucket` is where erasures are kept, `keys` that of the wrapped keys of `keyring`.
 
         `mirrored` gives the identifiers that the mirror knows of records, for those that the ledger cannot open.
+        `forget_elsewhere` is told of identifiers while they are known, for where else they may stand.
         """
+        self._forget_elsewhere = forget_elsewhere
         self._bucket = bucket
         self._mirrored = mirrored
         self._ledger = ledger
@@ -96,9 +126,17 @@ class Erasures:
         self._keyring = keyring
         self._claims = claims
         self._snapshots = snapshots
+        self._purging = purging
 
     def begin(
-        self, candidate_id: str, records: Iterable[str], ground: ErasureGround, by: str, request: str | None = None
+        self,
+        candidate_id: str,
+        records: Iterable[str],
+        ground: ErasureGround,
+        by: str,
+        request: str | None = None,
+        *,
+        purge: bool = False,
     ) -> Erasure:
         """Writes down that the person of these records is to be erased. From then on it will be, whatever happens."""
         erasure = Erasure(
@@ -108,6 +146,7 @@ class Erasures:
             by=by,
             requested_at=utc_now(),
             request=request,
+            purge=purge,
             wanted=tuple(sorted(records)),
         )
         self._bucket.create(erasure.id, erasure.model_dump_json().encode())
@@ -126,10 +165,18 @@ class Erasures:
         """The erasure with `step` done, kept."""
         return self._keep(erasure.model_copy(update={"steps": erasure.steps | {step: utc_now()}}))
 
+    def lift(self, erasure: Erasure, lifted: Lifted) -> Erasure:
+        """The erasure with an identifier that it does not suppress any more, kept."""
+        return self._keep(erasure.model_copy(update={"lifted": (*erasure.lifted, lifted)}))
+
     def add(self, erasure: Erasure, records: Iterable[str]) -> Erasure:
         """The erasure with more records of the person, which were merged with them meanwhile."""
         wanted = tuple(sorted({*erasure.wanted, *records}))
-        return self._keep(erasure.model_copy(update={"wanted": wanted}), again=True)
+        return self._keep(erasure.model_copy(update={"wanted": wanted}), but=frozenset())
+
+    def begin_purge(self, erasure: Erasure) -> Erasure:
+        """Writes down that the bodies go as well. What rests on that is done once more: file, copies, certificate."""
+        return self._keep(erasure.model_copy(update={"purge": True}), but=UNREADABLE)
 
     def carry_out(self, erasure: Erasure) -> Erasure:
         """Everything that ledger and buckets have to do; what was done before is left. Raises OperationalError."""
@@ -137,7 +184,7 @@ class Erasures:
         if RECORDED not in erasure.steps:
             erasure = self._record(erasure)
         if SUPPRESSED not in erasure.steps:
-            self._claims.suppress(erasure.hashes)
+            self._claims.suppress(erasure.suppressing)
             erasure = self.note(erasure, SUPPRESSED)
         if KEYS_DESTROYED not in erasure.steps:
             for id_ in erasure.wanted:
@@ -152,9 +199,28 @@ class Erasures:
             erasure = self.note(erasure, SNAPSHOTS_ERASED)
         return erasure
 
+    def purge(self, erasure: Erasure, go_on: Callable[[], bool] = lambda: True) -> Erasure:
+        """The erasure with the bodies of its records gone from the ledger; may be repeated, also when it was done.
+
+        The step is left open when `go_on` says no before the end. Raises OperationalError.
+        """
+        for id_ in erasure.wanted:
+            append = partial(self._append, erasure, id_)
+            gone = self._purging.purge(id_, append, go_on)
+            if gone is None:
+                return erasure
+            records = (r.model_copy(update=gone._asdict()) if r.id == id_ else r for r in erasure.records)
+            erasure = self._keep(erasure.model_copy(update={"records": tuple(records)}))
+        if PURGED in erasure.steps:
+            return erasure
+        done = erasure.model_copy(update={"steps": erasure.steps | {PURGED: utc_now()}})
+        return self._keep(done, but=UNREADABLE | {PURGED})  # whatever was done before with the bodies there
+
     def _record(self, erasure: Erasure) -> Erasure:
         """The last event on each record. The hashes of its identifiers are kept before, for then they can be read."""
-        told = tuple(self._claims.hashes(self._mirrored(erasure.wanted)))
+        identifiers = list(self._mirrored(erasure.wanted))
+        self._forget_elsewhere(identifiers)
+        told = tuple(self._claims.hashes(identifiers))
         erasure = self._keep(erasure.model_copy(update={"hashes": (*erasure.hashes, *told)}))
         for id_ in erasure.wanted:
             if id_ not in {record.id for record in erasure.records}:
@@ -168,6 +234,7 @@ class Erasures:
                 seq, version = state.seq, state.version
                 break
             base = state.version if state.unreadable is None else self._ledger.versions(id_)
+            self._forget_elsewhere(state.identifiers)
             hashes = (*erasure.hashes, *self._claims.hashes(state.identifiers))
             erasure = self._keep(erasure.model_copy(update={"hashes": hashes}))
             outcome = self._append(erasure, id_, base)
@@ -179,7 +246,7 @@ class Erasures:
         record = Record(id=id_, events=version - 1, erased_seq=seq)
         return self._keep(erasure.model_copy(update={"records": (*erasure.records, record)}))
 
-    def _append(self, erasure: Erasure, id_: str, base: int) -> int | None:
+    def _append(self, erasure: Erasure, id_: str, base: int, naming: Naming | None = None) -> int | None:
         """The position of the event; None when others were quicker."""
         event = Erased(
             occurred_at=utc_now(),
@@ -188,6 +255,7 @@ class Erasures:
             erasure=erasure.id,
             ground=erasure.ground,
             request=erasure.request,
+            **(naming._asdict() if naming is not None else {}),
         )
         outcome: Sequence[int] | IntegrityError | DataError
         name = codec.aggregate_id(candidate.KIND, id_)
@@ -196,30 +264,33 @@ class Erasures:
             raise outcome
         return None if isinstance(outcome, IntegrityError) else outcome[-1]
 
-    def _keep(self, erasure: Erasure, *, again: bool = False) -> Erasure:
+    def _keep(self, erasure: Erasure, *, but: frozenset[str] | None = None) -> Erasure:
         """The erasure with whatever another thread or node has noted meanwhile: nothing that is kept is ever lost.
 
-        With `again`, the steps are to be taken once more.
+        With `but`, all steps but these are to be taken once more.
         """
         while True:
             entry = self._bucket.get_entry(erasure.id)
             if entry is None:
                 raise OperationalError("what was kept of an erasure is gone")
             merged = _merged(Erasure.model_validate_json(entry.value), erasure)
-            if again:
-                merged = merged.model_copy(update={"steps": {}})
+            if but is not None:
+                merged = merged.model_copy(update={"steps": {s: at for s, at in merged.steps.items() if s in but}})
             with suppress(IntegrityError):
                 self._bucket.update(erasure.id, merged.model_dump_json().encode(), entry.revision)
                 return merged
 
 
 def _merged(kept: Erasure, ours: Erasure) -> Erasure:
-    records = {record.id: record for record in (*ours.records, *kept.records)}
+    # Of what two have noted of a record, what was noted later: its bodies are counted when they are named.
+    records = {r.id: r for r in sorted((*ours.records, *kept.records), key=lambda r: (r.named_at, r.bodies))}
     return kept.model_copy(
         update={
+            "purge": kept.purge or ours.purge,
             "wanted": tuple(sorted({*kept.wanted, *ours.wanted})),
             "records": tuple(records[id_] for id_ in sorted(records)),
             "hashes": tuple(sorted({*kept.hashes, *ours.hashes})),
+            "lifted": (*kept.lifted, *(lift for lift in ours.lifted if lift not in kept.lifted)),
             "steps": ours.steps | kept.steps,
         }
     )

@@ -133,9 +133,10 @@ class Ledger:
         return history[-1][1].originator_version if history else 0
 
     def _keys(self, appends: Sequence[Append]) -> dict[str, bytes]:
-        """The key of each aggregate that has one; made for new ones only, so that no erased one gets a second."""
+        """The key of each aggregate with a whole one; made for new ones only, so that no erased one gets a second."""
         keys = self._keyring.make(a.name for a in appends if a.base == 0)
-        return keys | self._keyring.existing(a.name for a in appends if a.base > 0)
+        keys |= self._keyring.existing(a.name for a in appends if a.base > 0)
+        return {name: key for name, key in keys.items() if not isinstance(key, sealing.DamagedKey)}
 
     def _follow(self, append: Append, outcome: Sequence[int] | IntegrityError | DataError, era: int) -> None:
         """Keeps the state at hand in step with what was just appended, or notes that it is not."""

@@ -72,5 +72,36 @@ class Batches:
         }
 
 
+class Deliveries:
+    """What came of webhook deliveries, by provider. Safe for use by many threads."""
+
+    def __init__(self) -> None:
+        self._counted = Counter(
+            "rapport_webhooks",
+            "Deliveries received, refused or retried, and what came of what they told of.",
+            ["provider", "outcome"],
+            registry=None,
+        )
+
+    def note(self, provider: str, outcome: str, count: int = 1) -> None:
+        """So many more of this outcome; none is nothing."""
+        if count:
+            self._counted.labels(provider, outcome).inc(count)
+
+    def collect(self) -> Iterable[Metric]:
+        """For a `CollectorRegistry`."""
+        yield from self._counted.collect()
+
+    def totals(self) -> dict[str, int]:
+        """By outcome, over all providers, since the node started."""
+        found: dict[str, int] = {}
+        for metric in self._counted.collect():
+            for sample in metric.samples:
+                if sample.name.endswith("_total"):
+                    outcome = sample.labels["outcome"]
+                    found[outcome] = found.get(outcome, 0) + int(sample.value)
+        return found
+
+
 def _ms(seconds: float) -> float:
     return round(seconds * 1_000, 1)

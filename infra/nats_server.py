@@ -11,16 +11,23 @@ import contextlib
 import fcntl
 import json
 import os
-import secrets
 import shutil
 import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import IO, Any, Self
+
+from eventsourcing.persistence import OperationalError
+
+from infra.feed_access import all_accounts, all_exports
+from infra.jetstream.connection import Connection
+from infra.nats_config import ACCOUNT, logins, name_account, subscribers, write_private
 
 CONFIG = """\
 listen: "127.0.0.1:{port}"
@@ -31,8 +38,11 @@ log_file: {log_file}
 logfile_size_limit: 10MB
 logfile_max_num: 3
 max_payload: 8MB
-authorization {{ users: [ {{ user: {user}, password: {password} }} ] }}
-accounts {{ $SYS {{ users: [ {{ user: {system_user}, password: {system_password} }} ] }} }}
+accounts {{
+  $SYS {{ users: [ {{ user: {system_user}, password: {system_password} }} ] }}
+  {account} {{ jetstream: enabled, users: [ {{ user: {user}, password: {password} }} ], exports: {exports} }}
+  {subscribers}
+}}
 jetstream {{
   store_dir: {store_dir}
   sync_interval: always
@@ -57,7 +67,8 @@ class EmbeddedServer:
 
     It acknowledges nothing before it is on disk (`sync_interval: always`). Without `port` it takes a free one. The
     users, one of the ledger's account and one of the server's own, get generated passwords, kept in the folder and
-    readable by its owner only.
+    readable by its owner only. The ledger has an account of its own, as has each subscriber of the feed
+    (`infra.feed_access`).
     """
 
     def __init__(self, data_dir: Path, *, port: int | None = None, start_timeout_s: float = 60.0) -> None:
@@ -70,6 +81,9 @@ class EmbeddedServer:
         self._start_timeout_s = start_timeout_s
         self._process: subprocess.Popen[bytes] | None = None
         self._node_lock: IO[bytes] | None = None
+        self._reloading = threading.Lock()
+        self._subscribers_path = self.data_dir / "subscribers.json"
+        self._subscribers: dict[str, str] = {}
         self._logins: dict[str, str] = {}
         self._port = 0
 
@@ -117,11 +131,41 @@ class EmbeddedServer:
             raise ServerStartError(f"another process already runs the server of {self.data_dir}; stop it first")
         try:
             with self._take_over_store() as server_lock:
+                name_account(self.store_dir)
                 self._process = self._launch(binary, server_lock)
             self._await_ready(self._process)
         except BaseException:
             self.stop()
             raise
+
+    def admit(self, keys: Mapping[str, str]) -> None:
+        """From now on these subscribers of the feed, public nkeys by name, are let in, and no others.
+
+        Also after a restart. Who is not let in any more is disconnected; nobody else is. Raises OperationalError when
+        the server does not take it; it goes on as it was then.
+        """
+        with self._reloading:
+            if dict(keys) == self._subscribers:
+                return
+            before, self._subscribers = self._subscribers, dict(keys)
+            try:
+                self._write_config(self._port)
+                self._reload()
+                write_private(self._subscribers_path, json.dumps(self._subscribers))
+            except BaseException:
+                self._subscribers = before
+                self._write_config(self._port)
+                raise
+
+    def _reload(self) -> None:
+        """Twice: an account that is new gets its imports only when it is there already (nats-server 2.15.1)."""
+        with Connection(self.system_url, jetstream=False) as connection:
+            server = connection.client.door().server_id
+            for _ in range(2):
+                answer = json.loads(connection.call(connection.request(f"$SYS.REQ.SERVER.{server}.RELOAD")).body)
+                if "error" in answer:
+                    reason = answer["error"].get("description", "")
+                    raise OperationalError(f"the nats-server does not take its new configuration: {reason}")
 
     def wait(self) -> None:
         """Returns when the server runs no more, whether it was stopped or ended by itself."""
@@ -155,24 +199,30 @@ class EmbeddedServer:
             (self.store_dir / ".writable").unlink()
         except OSError as error:
             raise ServerStartError(f"cannot write to the data folder {self.data_dir}: {error.strerror}") from error
-        self._logins = _logins(self.data_dir / "nats-login.json")
+        self._logins = logins(self.data_dir / "nats-login.json")
+        self._subscribers = subscribers(self._subscribers_path)
 
-    def _write_config(self) -> None:
-        quoted = self._logins | {
+    def _write_config(self, port: int) -> None:
+        """`port` -1 takes a free one."""
+        texts = self._logins | {
             "name": "rapport",
             "pid_file": str(self._pid_path),
             "ports_dir": str(self.data_dir),
             "log_file": str(self.log_path),
             "store_dir": str(self.data_dir),
         }
-        values = {key: json.dumps(value, ensure_ascii=False) for key, value in quoted.items()}
-        port = -1 if self._requested_port is None else self._requested_port
-        _write_private(self._config_path, CONFIG.format(port=port, **values))
+        quoted = {key: json.dumps(value, ensure_ascii=False) for key, value in texts.items()}
+        accounts = {
+            "account": ACCOUNT,
+            "exports": all_exports(self._subscribers),
+            "subscribers": all_accounts(self._subscribers, ACCOUNT),
+        }
+        write_private(self._config_path, CONFIG.format(port=port, **quoted, **accounts))
 
     def _launch(self, binary: Path, server_lock: IO[bytes]) -> subprocess.Popen[bytes]:
         for leftover in self.data_dir.glob("*.ports"):
             leftover.unlink()
-        self._write_config()
+        self._write_config(-1 if self._requested_port is None else self._requested_port)
         with self.log_path.open("ab") as log:
             self._log_start = log.tell()
             return subprocess.Popen(  # noqa: S603 - our own binary and our own config
@@ -257,30 +307,6 @@ def server_info(host: str, port: int, timeout_s: float = 1.0) -> dict[str, Any] 
         return None
     info: dict[str, Any] = json.loads(greeting.removeprefix(b"INFO ")) if greeting.startswith(b"INFO ") else {}
     return info
-
-
-def _logins(path: Path) -> dict[str, str]:
-    """User and password of either account; what the file lacks (an older one has no system account) is made."""
-    kept = json.loads(path.read_bytes()) if path.exists() else {}
-    made = {
-        "user": "rapport",
-        "password": secrets.token_urlsafe(24),
-        "system_user": "system",
-        "system_password": secrets.token_urlsafe(24),
-    }
-    if made.keys() - kept.keys():
-        _write_private(path, json.dumps(made | kept))
-    logins: dict[str, str] = made | kept
-    return logins
-
-
-def _write_private(path: Path, text: str) -> None:
-    """The file appears whole, and nobody but its owner could ever read it."""
-    draft = path.with_name(path.name + ".new")
-    draft.unlink(missing_ok=True)
-    with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
-        file.write(text)
-    draft.replace(path)
 
 
 def _lock(path: Path) -> IO[bytes] | None:

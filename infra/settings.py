@@ -1,9 +1,11 @@
 """Settings of a node: environment variables `RAPPORT_*`, overridden by command-line options."""
 
+import re
 from pathlib import Path
 from typing import Literal, Self
+from urllib.parse import urlsplit
 
-from pydantic import Field, SecretStr
+from pydantic import Field, SecretStr, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from domain.checkpoint import ORIGIN
@@ -22,6 +24,16 @@ CLUSTER_ONLY = (
     "nats_system_credentials",
     "nats_system_nkey",
 )
+
+ROLES = ("analyst", "recruiter", "compliance", "service", "admin")
+
+
+def is_safe_url(url: str) -> bool:
+    """Whether what comes from there can be trusted to be from there: https, or this machine."""
+    parts = urlsplit(url)
+    return bool(parts.hostname) and (
+        parts.scheme == "https" or (parts.scheme == "http" and parts.hostname in ("127.0.0.1", "localhost", "::1"))
+    )
 
 
 class Settings(BaseSettings):
@@ -87,6 +99,25 @@ class Settings(BaseSettings):
     checkpoint_every_s: float = Field(
         60.0, ge=0, description="seconds between signed checkpoints of the log; 0 signs them at stop and on demand only"
     )
+    webhooks: Path | None = Field(
+        None, description="providers' webhooks that are taken, with their secrets; else <data>/webhooks.toml"
+    )
+    dead_letter_days: int = Field(
+        30, ge=1, le=366, description="days for which webhook deliveries are kept that could not be recorded"
+    )
+
+    feed_days: int = Field(
+        30, ge=0, description="days for which published messages are kept on the feed; 0 keeps them for ever"
+    )
+    feed_bands_every_s: float = Field(
+        60.0, ge=1, description="seconds between looks at whose engagement went into another band, for the feed"
+    )
+    public_url: str = Field(
+        "http://127.0.0.1:8642",
+        pattern=r"^https?://[^\s/?#]+(/[^\s?#]*)?$",
+        description="where subscribers of the feed reach a node: messages name their schemas by it",
+    )
+
     signing_key: SecretStr | None = Field(
         None, description="Ed25519 key that checkpoints are signed with, base64 or hex; else <data>/signing.key"
     )
@@ -95,6 +126,68 @@ class Settings(BaseSettings):
         pattern=f"^{ORIGIN}$",
         description="name of the log in its checkpoints; rapport/<of its first event> if unset",
     )
+
+    role: Literal["analyst", "recruiter", "compliance", "service", "admin"] = Field(
+        "admin", description="the role in which the command line asks, by its token in the data folder"
+    )
+    oidc_issuer: str | None = Field(
+        None,
+        description="identity provider (OpenID Connect) whose tokens count beside the roles' own; an https address",
+    )
+    oidc_audience: str | None = Field(None, validate_default=True, description="the audience its tokens must be for")
+    oidc_jwks_url: str | None = Field(None, description="where its keys are; by its discovery document if unset")
+    oidc_roles_claim: str = Field(
+        "roles", min_length=1, description="the claim with its bearer's roles; a dot goes deeper"
+    )
+    oidc_roles: str = Field(
+        "", description="which of its values is which role: crm-officers=compliance,crm-all=recruiter; by name if unset"
+    )
+    oidc_leeway_s: float = Field(30.0, ge=0, le=300, description="by so much its clock may differ from ours")
+
+    rate_per_s: float = Field(
+        1_000.0, ge=0, description="requests a second of one caller, by token; more are answered 429; 0 sets no limit"
+    )
+    rate_burst: int = Field(5_000, ge=1, description="requests that a caller may send at once")
+    refused_per_s: float = Field(
+        5.0, ge=0, description="requests a second without a token that counts, by address; 0 sets no limit"
+    )
+    refused_burst: int = Field(500, ge=1, description="such requests that an address may send at once")
+
+    max_behind_events: int = Field(
+        2_000_000, ge=0, description="so far behind the ledger may the views be before recording waits; 0: any"
+    )
+
+    @field_validator("oidc_issuer", "oidc_jwks_url")
+    @classmethod
+    def _is_safe(cls, url: str | None) -> str | None:
+        if url is not None and not is_safe_url(url):
+            raise ValueError("write an https:// address; http:// is for this machine's own only")
+        return url
+
+    @field_validator("oidc_audience")
+    @classmethod
+    def _comes_with_issuer(cls, audience: str | None, given: ValidationInfo) -> str | None:
+        if (given.data.get("oidc_issuer") is None) != (not audience):
+            raise ValueError("RAPPORT_OIDC_ISSUER and RAPPORT_OIDC_AUDIENCE are given together")
+        return audience
+
+    @field_validator("oidc_roles")
+    @classmethod
+    def _are_roles(cls, text: str) -> str:
+        if text and not all(re.fullmatch(rf"[^=,]+=({'|'.join(ROLES)})", part.strip()) for part in text.split(",")):
+            raise ValueError(f"write value=role, separated by commas; roles are {', '.join(ROLES)}")
+        return text
+
+    @property
+    def oidc_role_of(self) -> dict[str, str]:
+        """Our role for each value of the provider's."""
+        parts = (part.strip().partition("=") for part in self.oidc_roles.split(","))
+        return {value: role for value, _, role in parts} if self.oidc_roles else {role: role for role in ROLES}
+
+    @property
+    def webhooks_file(self) -> Path:
+        """Which webhooks are taken."""
+        return self.webhooks or self.data / "webhooks.toml"
 
     @property
     def signing_key_file(self) -> Path:

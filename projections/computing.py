@@ -1,6 +1,7 @@
 """Computing views over everything, a part of the persons at a time, into tables beside the ones in use."""
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import lru_cache
 from typing import Any
 
 import duckdb
@@ -23,6 +24,9 @@ part reads the whole mirror to find its events, so that smaller parts cost more.
 
 _GATHERED = frozenset({"scope_events", "scope_audit_events", "scope_of_persons"})
 """The names by which a view reads the events of the persons in scope."""
+
+_EVERY_COLUMN = "\0"
+"""In place of names of columns; no name."""
 
 
 def nobody(_what: object, _done: float) -> None:
@@ -87,13 +91,22 @@ def _gather(connection: duckdb.DuckDBPyConnection, views: Sequence[View], part: 
     table. Most of a part's time is spent on copying columns."""
     scope.run(connection, "part", parts=parts, part=part)
     there = [row[0] for row in connection.execute("describe scope_of_persons").fetchall()]
-    trees = [tree for view in views if _reads_events(tree := sql.parsed(connection, view.query))]
-    if not any(map(_takes_rows, trees)):
-        named = {"canonical_id", "waits"}.union(*map(_words, trees))
+    read = [words for view in views if (words := _words_about_events(view.query)) is not None]
+    if _EVERY_COLUMN not in (named := {"canonical_id", "waits"}.union(*read)):
         there = [column for column in there if column in named]
     columns = ", ".join(map(sql.quoted, there))
     connection.execute(f"create or replace temp table scope_audit_events as select {columns} from scope_of_persons")  # noqa: S608 - quoted names
     scope.run(connection, "events")
+
+
+@lru_cache(maxsize=200)
+def _words_about_events(query: str) -> frozenset[str] | None:
+    """Every word of a query that may read events in scope, `_EVERY_COLUMN` when it may read columns it does not name;
+    None when it reads no events."""
+    tree = sql.parsed(query)
+    if not _reads_events(tree):
+        return None
+    return frozenset({_EVERY_COLUMN} if _takes_rows(tree) else _words(tree))
 
 
 def _reads_events(tree: Any) -> bool:

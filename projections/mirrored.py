@@ -3,7 +3,8 @@
 A name is an aggregate's, such as `candidate-9f…`; times are microseconds since 1970.
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
+from operator import itemgetter
 from typing import Any, NamedTuple
 
 from duckdb import DuckDBPyConnection
@@ -21,7 +22,9 @@ class Extent(NamedTuple):
 
 
 class Entry(NamedTuple):
-    """What the mirror knows of one event. `intact`: its body still has the hash noted beside it."""
+    """What the mirror knows of one event. `intact`: its body still has the hash noted beside it. `is_bare`: there is no
+    body, as of one that was purged.
+    """
 
     seq: int
     name: str
@@ -30,6 +33,7 @@ class Entry(NamedTuple):
     recorded_at_us: int
     hash: bytes
     intact: bool
+    is_bare: bool
 
 
 class Columns(NamedTuple):
@@ -44,15 +48,25 @@ class Columns(NamedTuple):
     hashes: Sequence[bytes]
     bodies: Sequence[bytes | None]
 
+    @property
+    def bare(self) -> set[int]:
+        """The seqs of which there is no body."""
+        return {seq for seq, body in zip(self.seqs, self.bodies, strict=True) if body is None}
+
+    def only(self, seqs: Collection[int]) -> "Columns":
+        """What there is of these, in order of seq."""
+        rows = sorted((row for row in zip(*self, strict=True) if row[0] in seqs), key=itemgetter(0))
+        return Columns(*(list(column) for column in zip(*rows, strict=True))) if rows else Columns([], [], [], [], [])
+
 
 class Body(NamedTuple):
-    """One event to put back."""
+    """One event to put back; `body` None where it was purged."""
 
     seq: int
     name: str
     recorded_at_us: int
     hash: bytes
-    body: bytes
+    body: bytes | None
 
 
 class Jump(NamedTuple):
@@ -70,6 +84,13 @@ class Census(NamedTuple):
 
     events: int
     candidates: int
+
+
+class Place(NamedTuple):
+    """Of an event whose bytes are gone, or are to go: its aggregate and its hash."""
+
+    name: str
+    hash: bytes
 
 
 Gap = tuple[int, int]
@@ -137,6 +158,16 @@ def aggregates(cur: DuckDBPyConnection) -> int:
     """How many candidates and pools there are."""
     count: int = _rows(cur, "aggregates")[0][0]
     return count
+
+
+def purged(cur: DuckDBPyConnection) -> dict[int, Place]:
+    """What is named as purged by the events that end records, by seq."""
+    return {seq: Place(*place) for seq, *place in _rows(cur, "purged")}
+
+
+def settled(cur: DuckDBPyConnection) -> list[int]:
+    """The seqs of what is named as purged, and is so here: the row has the hash, and no body. In order."""
+    return [seq for (seq,) in _rows(cur, "settled")]
 
 
 def known_gaps(cur: DuckDBPyConnection) -> list[Gap]:

@@ -81,12 +81,17 @@ class Projector:
         self.known.close()
         self._closing = True
         until = time.monotonic() + within_s
-        while self._lent:
+        while self._is_lending():
             if time.monotonic() > until:
                 self._closing = False
                 return False
             time.sleep(DRAIN_LOOK_S)
         return True
+
+    def _is_lending(self) -> bool:
+        """Whether a cursor is out. One that was closed is not, however long somebody holds on to what is left of it."""
+        with self._readers_lock:
+            return any(map(_is_open, self._lent))
 
     def close(self) -> None:
         """Give up the file, and with it the cursors that others hold."""
@@ -264,6 +269,15 @@ class Projector:
         with self._advanced:
             self._mirrored = self._checkpoint = seq
             self._advanced.notify_all()
+
+
+def _is_open(cursor: duckdb.DuckDBPyConnection) -> bool:
+    """Asked in a way that disturbs no query under way."""
+    try:
+        cursor.query_progress()
+    except duckdb.ConnectionException:
+        return False
+    return True
 
 
 def _unseen(table: pa.Table, after: int) -> pa.Table:

@@ -1,10 +1,11 @@
 """SQL kept in files beside the code that runs it."""
 
 import json
-from functools import cache
+from functools import cache, lru_cache
 from importlib.resources import files
 from typing import Any, NamedTuple
 
+import duckdb
 from duckdb import DuckDBPyConnection
 
 
@@ -30,9 +31,11 @@ def value(connection: DuckDBPyConnection, query: str) -> Any:
     return rows[0][0] if rows else None
 
 
-def parsed(connection: DuckDBPyConnection, query: str) -> Any:
+@lru_cache(maxsize=200)
+def parsed(query: str) -> Any:
     """DuckDB's parse tree of `query`; None when that is anything but SELECT statements: one may write in a CTE."""
-    document = json.loads(value(connection, f"select json_serialize_sql({literal(query)})"))
+    with duckdb.connect() as parser:
+        document = json.loads(value(parser, f"select json_serialize_sql({literal(query)})"))
     return None if document["error"] or _writes(document) else document["statements"]
 
 

@@ -30,7 +30,7 @@ IN_SCOPE: Mapping[Key, str] = {
 PERSONAL_COLUMNS = frozenset(
     {
         *("actor", "interaction", "message", "url", "tag", "location", "role_family", "skills", "identifiers"),
-        *("first_name", "last_name", "headline", "employer", "name", "description", "fields"),
+        *("first_name", "last_name", "headline", "employer", "name", "description", "fields", "packed"),
     }
 )
 """Columns of the mirror that `main.events` does not have."""
@@ -162,7 +162,7 @@ class View:
             statements = connection.extract_statements(self.query)
         except duckdb.Error as error:
             raise self.refused(error, lines_before=0) from None
-        tree = sql.parsed(connection, self.query)
+        tree = sql.parsed(self.query)
         if len(statements) != 1 or tree is None:
             raise ViewRefused(self.path / QUERY, "a view is one SELECT, which changes nothing")
         if self.schema == "main" and not self.manifest.personal_inputs and (read := self._personal(tree)):

@@ -24,7 +24,7 @@ class Place(NamedTuple):
 
 def stream_folder(data: Path, name: str = "LEDGER") -> Path:
     """A stream's own folder below the folder of an embedded server's node."""
-    return data / "nats" / "jetstream" / "$G" / "streams" / name
+    return data / "nats" / "jetstream" / "RAPPORT" / "streams" / name
 
 
 def blocks(data: Path, name: str = "LEDGER") -> list[Path]:

@@ -45,7 +45,7 @@ def list_(
     with connect(context.obj) as client:
         found, goes_on = _records(context, client, after, limit, asked)
     if json:
-        output.as_json({"records": found, "next_after": goes_on})
+        output.as_json({"records": found, "next": goes_on})
         return
     if not found:
         output.say("there is no such read")
@@ -63,7 +63,7 @@ def _records(
     while goes_on is not None and len(found) < limit:
         page = _get(context, client, "", asked | {"after": goes_on, "limit": min(PAGE, limit - len(found))})
         found += page["records"]
-        goes_on = page["next_after"]
+        goes_on = page["next"]
     return found, goes_on
 
 

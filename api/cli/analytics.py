@@ -67,14 +67,14 @@ def query_command(
     if query is None and not describe:
         raise typer.BadParameter("a SELECT is needed, or --describe")
     with connect(context.obj) as client:
-        token = None if role is None else Tokens.of(context.obj.tokens_file)[role]
+        token = Tokens.of(context.obj.tokens_file)[role or Role.ANALYST]
         if describe:
             _describe(client, token, query, json=json)
         else:
             _ask(client, token, {"query": query, "as_of": as_of}, Shape.JSON if json else format_)
 
 
-def _ask(client: Client, token: str | None, request: dict[str, Any], shape: Shape) -> None:
+def _ask(client: Client, token: str, request: dict[str, Any], shape: Shape) -> None:
     body = {k: v.isoformat() if isinstance(v, datetime) else v for k, v in request.items()}
     with client.stream("POST", "/v1/sql", token, MEDIA[shape], json=body) as answer:
         if shape is Shape.TABLE:
@@ -87,7 +87,7 @@ def _ask(client: Client, token: str | None, request: dict[str, Any], shape: Shap
             sys.stdout.buffer.write(b"\n")
 
 
-def _describe(client: Client, token: str | None, name: str | None, *, json: bool) -> None:
+def _describe(client: Client, token: str, name: str | None, *, json: bool) -> None:
     with client.stream("GET", "/v1/sql/catalogue", token, name=name) as answer:
         found = orjson.loads(answer.read())
     if json:

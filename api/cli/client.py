@@ -14,6 +14,8 @@ import httpx
 import uvicorn
 
 from api.http import create_app
+from api.http.roles import Role, Tokens
+from api.http.serving import Server
 from api.node import Node, NodeError
 from infra.settings import Settings
 
@@ -21,8 +23,9 @@ TIMEOUT_S = 600.0
 START_S = 30.0
 
 
-NOT_FOUND, UNAVAILABLE = 404, 503
-REOPENED_AFTER_TRIES = 30
+NOT_FOUND, TOO_MANY, UNAVAILABLE = 404, 429, 503
+NOTHING_DONE = (b"problem:views-reopening", b"nothing of this request was recorded")
+TRIES = 30
 
 
 class RequestRefused(Exception):
@@ -38,6 +41,14 @@ class Client:
     def get(self, path: str, **params: Any) -> Any:
         """A read, after the views have caught up. Raises RequestRefused."""
         return self._send("GET", path, params=self._params(params) | {"min_seq": self.last_seq()})
+
+    def all_pages(self, path: str, rows: str, **params: Any) -> Any:
+        """A list with the `rows` of all its pages, all as of one moment. Raises RequestRefused."""
+        found = page = self.get(path, **params)
+        while page["next"] is not None:
+            page = self.get(path, **params | {"as_of": found["as_of"], "after": page["next"]})
+            found[rows] += page[rows]
+        return found
 
     def send(self, method: str, path: str, json: Any = None, **params: Any) -> Any:
         """A write, or a read of what needs no views. Raises RequestRefused."""
@@ -111,16 +122,16 @@ class Client:
         return self._request(method, path, **options).json()
 
     def _request(self, method: str, path: str, **options: Any) -> httpx.Response:
-        for again in reversed(range(REOPENED_AFTER_TRIES)):
+        for again in reversed(range(TRIES)):
             try:
                 response = self._http.request(method, path, **options)
             except httpx.TransportError as error:
                 raise _stopped(error) from None
             if response.is_success:
                 return response
-            if not again or not _is_reopening(response):
+            if not again or not _is_for_later(response):
                 break
-            time.sleep(1.0)
+            time.sleep(float(response.headers.get("Retry-After", "1")))
         raise RequestRefused(_detail(response))
 
     @staticmethod
@@ -132,9 +143,11 @@ def _stopped(error: httpx.TransportError) -> RequestRefused:
     return RequestRefused(f"the node stopped answering ({type(error).__name__}); run the command again")
 
 
-def _is_reopening(response: httpx.Response) -> bool:
-    """Whether nothing was done because the views' file, written anew, is just being opened."""
-    return response.status_code == UNAVAILABLE and b"views-reopening" in response.content
+def _is_for_later(response: httpx.Response) -> bool:
+    """Whether nothing was done: the views' file is just being opened, or too much is under way."""
+    if response.status_code == TOO_MANY:
+        return True
+    return response.status_code == UNAVAILABLE and any(said in response.content for said in NOTHING_DONE)
 
 
 def _is_unknown_route(response: httpx.Response) -> bool:
@@ -158,7 +171,7 @@ def running(settings: Settings) -> Iterator[Client | None]:
     if (url := _running(settings)) is None:
         yield None
         return
-    with _http(url) as http:
+    with client_of(url, settings) as http:
         yield Client(http)
 
 
@@ -170,7 +183,7 @@ def connect(settings: Settings) -> Iterator[Client]:
             yield client
             return
     own = settings.model_copy(update={"host": "127.0.0.1", "port": 0})
-    with Node(own) as node, served(node) as url, _http(url) as http:
+    with Node(own) as node, served(node) as url, client_of(url, own) as http:
         yield Client(http)
 
 
@@ -178,7 +191,7 @@ def connect(settings: Settings) -> Iterator[Client]:
 def served(node: Node) -> Iterator[str]:
     """The URL at which `node` answers, served on a thread of this process."""
     listener = bind(node.settings)
-    server = uvicorn.Server(server_config(node))
+    server = Server(server_config(node))
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]}, name="rapport-http")
     thread.start()
     url = address(listener)
@@ -225,9 +238,13 @@ def address(listener: socket.socket) -> str:
     return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
 
-def _http(url: str) -> httpx.Client:
-    """A client of a node on this machine, whatever proxy the environment names."""
-    return httpx.Client(base_url=url, timeout=TIMEOUT_S, trust_env=False)
+def client_of(url: str, settings: Settings, role: Role | None = None) -> httpx.Client:
+    """A client of the node of this folder, with the token of `role`; of the role that is set if absent.
+
+    Whoever can read the folder's tokens may do everything in it anyhow. Raises NodeError when they are of no use.
+    """
+    token = Tokens.of(settings.tokens_file)[role or Role(settings.role)]
+    return httpx.Client(base_url=url, timeout=TIMEOUT_S, trust_env=False, headers={"Authorization": f"Bearer {token}"})
 
 
 def _running(settings: Settings) -> str | None:
@@ -235,8 +252,8 @@ def _running(settings: Settings) -> str | None:
     try:
         note = json.loads(settings.node_file.read_text("utf-8"))
         url: str = note["url"]
-        with _http(url) as http:
-            answer = http.get("/healthz", timeout=5.0).raise_for_status().json()
+        with httpx.Client(base_url=url, timeout=5.0, trust_env=False) as http:  # whatever proxy is set
+            answer = http.get("/healthz").raise_for_status().json()
     except (OSError, ValueError, KeyError, httpx.HTTPError):
         return None
     return url if answer.get("instance") == note.get("instance") else None

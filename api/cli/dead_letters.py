@@ -1,5 +1,6 @@
-"""`rapport dead-letters`: events that cannot be used, and trying them again."""
+"""`rapport dead-letters`: events that cannot be used, deliveries that could not be recorded, and trying them again."""
 
+from enum import StrEnum
 from typing import Annotated, Any
 
 import typer
@@ -7,50 +8,103 @@ import typer
 from api.cli import output
 from api.cli.client import connect
 from api.cli.parameters import JSON
+from api.http.dead_letters import LETTER
 
-app = typer.Typer(help="Events that cannot be used: list them, try them again.", no_args_is_help=True)
+app = typer.Typer(
+    help="Events that cannot be used, webhooks that could not be recorded: list, show, try again.",
+    no_args_is_help=True,
+)
+
+
+class Of(StrEnum):
+    """Where letters lie."""
+
+    VIEWS = "views"
+    INGEST = "ingest"
+
+
+OfOption = Annotated[Of | None, typer.Option("--of", help="Those of the views or of ingest. Default: both.")]
 
 
 @app.command("list")
-def list_(context: typer.Context, json: JSON = False) -> None:
-    """Each with its reason, and how many later events of its record wait behind it."""
+def list_(context: typer.Context, of: OfOption = None, json: JSON = False) -> None:
+    """Each with its reason; of the views, how many later events of its record wait behind it."""
     with connect(context.obj) as client:
-        found = client.get("/v1/dead-letters")
+        found = client.get("/v1/dead-letters", of=of)
     if json:
         output.as_json(found)
         return
-    letters = found["dead_letters"]
-    if not letters:
+    if not found["dead_letters"] and not found["ingest"]:
         output.say("there are no dead letters")
         return
-    output.table(
-        "Dead letters",
-        ["seq", "record", "type", "waiting", "since", "problem"],
-        ([r["seq"], _record(r), r["type"], r["waiting"], r["since"], r["problem"]] for r in letters),
-        whole=("seq", "record", "waiting", "since"),
-    )
+    if found["dead_letters"]:
+        output.table(
+            "Dead letters",
+            ["seq", "record", "type", "waiting", "since", "problem"],
+            ([r["seq"], _record(r), r["type"], r["waiting"], r["since"], r["problem"]] for r in found["dead_letters"]),
+            whole=("seq", "record", "waiting", "since"),
+        )
+    if found["ingest"]:
+        output.table(
+            "Dead letters of ingest",
+            ["id", "provider", "since", "reasons"],
+            ([r["id"], r["provider"], r["since"], "; ".join(r["reasons"])] for r in found["ingest"]),
+            whole=("id", "provider", "since"),
+        )
 
 
 def _record(letter: dict[str, Any]) -> str:
     return f"{letter['kind']}-{output.short(letter['id'])}"
 
 
+@app.command("show")
+def show(
+    context: typer.Context,
+    letter: Annotated[str, typer.Argument(metavar="ID", help="i12 as `list` shows it, or u12 of an unknown kind.")],
+    json: JSON = False,
+) -> None:
+    """What a provider sent, opened. It is personal: for compliance and admin, and the access log says who looked.
+
+    A subscription of Amazon SNS that waits to be confirmed shows its link here: `rapport webhooks unknown` has its id.
+    """
+    if not LETTER.fullmatch(letter):
+        raise typer.BadParameter("a letter of ingest is i and a number, or u and a number")
+    with connect(context.obj) as client:
+        found = client.send("GET", f"/v1/dead-letters/{letter}")
+    if json:
+        output.as_json(found)
+        return
+    output.say(f"{found['id']} of {found['provider']}, received {output.moment(found['received_at'])}")
+    for reason in found["reasons"]:
+        output.say(f"reason: {reason}")
+    if found["kind"]:
+        output.say(f"kind: {found['kind']}")
+    for name, value in sorted((found["headers"] or {}).items()):
+        output.say(f"{name}: {value}")
+    output.say(found["body"] or "it cannot be opened any more")
+
+
 @app.command("retry")
 def retry(
     context: typer.Context,
-    seqs: Annotated[
-        list[str] | None, typer.Argument(metavar="[SEQ…|all]", help="Which of them; all of them if unset.")
+    ids: Annotated[
+        list[str] | None, typer.Argument(metavar="[ID…|all]", help="Which of them; all of them if unset.")
     ] = None,
+    of: OfOption = None,
     json: JSON = False,
 ) -> None:
-    """Read dead letters from the ledger again; what can be read now counts, with what waited behind it.
+    """Try dead letters again: events are read from the ledger once more, deliveries go back into the queue.
 
-    Exit code 1 when one of them still cannot be used. May be repeated.
+    Exit code 1 when an event still cannot be used; a delivery that cannot be recorded is a letter again soon after. May
+    be repeated.
     """
-    chosen = None if not seqs or [s.lower() for s in seqs] == ["all"] else [_seq(text) for text in seqs]
+    asked: dict[str, Any] = {"of": of}
+    if ids and [text.lower() for text in ids] != ["all"]:
+        asked["letters"] = [text for text in ids if LETTER.fullmatch(text)] or None
+        asked["seqs"] = [_seq(text) for text in ids if not LETTER.fullmatch(text)] or None
     with connect(context.obj) as client:
         last = client.last_seq()
-        found = client.send("POST", "/v1/dead-letters/retry", json={"seqs": chosen}, min_seq=last)
+        found = client.send("POST", "/v1/dead-letters/retry", json=asked, min_seq=last)
     if json:
         output.as_json(found)
     else:
@@ -60,14 +114,12 @@ def retry(
 
 def _seq(text: str) -> int:
     if not text.isascii() or not text.isdecimal() or int(text) == 0:
-        raise typer.BadParameter(
-            f"{text[:40]!r} is no ledger position; write numbers as `rapport dead-letters list` does"
-        )
+        raise typer.BadParameter(f"{text[:40]!r} is no letter; write 12 or i12 as `rapport dead-letters list` does")
     return int(text)
 
 
 def _show(found: dict[str, Any]) -> None:
-    if not found["results"]:
+    if not found["results"] and not found["ingest"]:
         output.say("there are no dead letters")
     for outcome in found["results"]:
         match outcome["status"]:
@@ -77,3 +129,6 @@ def _show(found: dict[str, Any]) -> None:
                 output.say(f"event {outcome['seq']} still cannot be used: {outcome['reason']}")
             case _:
                 output.say(f"event {outcome['seq']} is no dead letter; nothing was to be done")
+    for outcome in found["ingest"]:
+        queued = outcome["status"] == "queued"
+        output.say(f"{outcome['id']} {'is in the queue again' if queued else 'is no dead letter any more'}")

@@ -26,11 +26,16 @@ def register(app: typer.Typer) -> None:
 def erase(
     context: typer.Context,
     ref: Ref,
-    ground: Annotated[ErasureGround, typer.Option(help="Why: Art. 17(1) GDPR, or the end of the time for keeping.")],
+    ground: Annotated[
+        ErasureGround | None, typer.Option(help="Why: Art. 17(1) GDPR, or the end of the time for keeping.")
+    ] = None,
     by: Annotated[
         str | None, typer.Option(metavar="ACTOR", help="Who carries it out, for the certificate; you, if unset.")
     ] = None,
     request: Annotated[str | None, typer.Option(metavar="ID", help="The request it answers.")] = None,
+    purge: Annotated[
+        bool, typer.Option("--purge", help="Remove the stored bodies of the events as well; their hashes remain.")
+    ] = False,
     certificate: Annotated[
         Path | None, typer.Option("--certificate", "-o", metavar="FILE", help="Write the certificate there.")
     ] = None,
@@ -43,14 +48,21 @@ def erase(
     """Erase a person (Art. 17 GDPR): every record, key, identifier, view row and copy. It cannot be undone.
 
     Their identifiers are suppressed, so that no import and no late webhook brings them back. Killed half-way, the next
-    start goes on. Asked again, it shows what was done.
+    start goes on. Asked again, by the id of a record or of the erasure, it shows what was done; with --purge, which may
+    be said later, too, it removes the bodies. For somebody not erased yet --ground is needed.
     """
     if not yes:
         if not sys.stdin.isatty():
             raise typer.BadParameter("erasing cannot be undone; say --yes where nobody can be asked")
         typer.confirm(f"Erase {ref} for good, with every record merged with it?", abort=True, err=True)
     with connect(context.obj) as client:
-        asked = {"candidate": ref, "ground": ground.value, "by": by or actor(), "request": request}
+        asked = {
+            "candidate": ref,
+            "ground": None if ground is None else ground.value,
+            "by": by or actor(),
+            "request": request,
+            "purge": purge,
+        }
         found = client.send("POST", "/v1/compliance/erasures", json=asked)
         if wait and not found["certified"]:
             found = _finished(client, found, quiet=json)
@@ -99,6 +111,8 @@ def _show(found: dict[str, Any], certificate: Path | None) -> None:
         f"{len(found['records'])} records with {events} events cannot be read any more; "
         f"{found['identifiers_suppressed']} identifiers are suppressed"
     )
+    if found["purge"]:
+        output.say(f"{found['bodies_removed']} bodies of events are removed from the ledger; their hashes remain")
     if not found["certified"]:
         output.say("the views' file is yet to be written anew; the running node does it, or the next start")
     elif certificate is not None:

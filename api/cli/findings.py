@@ -36,7 +36,7 @@ def findings(
 
     Examples: rapport findings · rapport findings --kind notice_overdue --as-of 2026-03-01
     """
-    asked = {"kind": None if kind is None else kind.value, "person": person, "limit": limit, "cursor": cursor}
+    asked = {"kind": None if kind is None else kind.value, "person": person, "limit": limit, "after": cursor}
     with connect(context.obj) as client, output.err.status("looking…"):
         found = client.get("/v1/compliance/findings", as_of=as_of, known_at=known_at, **asked)
     if json:

@@ -122,6 +122,8 @@ def _conclusion(summary: dict[str, Any]) -> str:
         f"{summary['events']:,} events compared in {summary['duration_s']:.1f} s ({rate:,.0f} events/s), the ledger "
         f"ends at {summary['ledger_last_seq']:,}, the mirror at {summary['checkpoint']:,}"
     )
+    if summary["purged"]:
+        checked += f"; of {summary['purged']:,} purged events the hash is left"
     if summary["withheld"]:
         checked += (
             f"; the server counts what it cannot read (events: {summary['withheld']:,}): copy the data folder before "
@@ -129,6 +131,8 @@ def _conclusion(summary: dict[str, Any]) -> str:
         )
     if summary["keys_lost"]:
         checked += f"; the keys of {summary['keys_lost']:,} candidates or pools cannot be read"
+        if summary["keys_damaged"]:
+            checked += f" (damaged: {', '.join(summary['keys_damaged'])}; put them back from a backup of KV_keys)"
     found = ", ".join(f"{count:,} {kind}" for kind, count in summary["findings"].items())
     return f"{checked}: {found or 'nothing is missing, altered or foreign'}"
 

@@ -20,15 +20,21 @@ from api.cli import (
     disclosing,
     engagement,
     erasing,
+    feed,
     findings,
     ledger,
     node,
     people,
     pools,
     requests,
+    subscribers,
+    suppressions,
+    tokens,
+    webhooks,
 )
 from api.cli.client import RequestRefused
 from api.cli.output import err
+from api.http.roles import Role
 from api.importing import FileRefused
 from api.node import NodeError
 from api.sql.refusals import QueryRefused
@@ -51,14 +57,18 @@ app = typer.Typer(
     epilog="Examples: rapport demo · rapport import people.csv · rapport consent trail ada@example.com",
 )
 
-for part in (node, data, analytics, people, ledger, erasing, disclosing, findings):
+for part in (node, data, analytics, people, ledger, erasing, disclosing, findings, tokens):
     part.register(app)
 app.add_typer(pools.app, name="pools")
 app.add_typer(engagement.app, name="engagement")
 app.add_typer(consent.app, name="consent")
+app.add_typer(suppressions.app, name="suppressions")
 app.add_typer(requests.app, name="requests")
 app.add_typer(dead_letters.app, name="dead-letters")
+app.add_typer(feed.app, name="feed")
+app.add_typer(subscribers.app, name="subscribers")
 app.add_typer(access_log.app, name="access")
+app.add_typer(webhooks.app, name="webhooks")
 
 EXPECTED = (
     Refused,
@@ -86,10 +96,14 @@ def options(
     data_dir: Annotated[
         Path | None, typer.Option("--data", envvar="RAPPORT_DATA", help="Folder of the node's files.")
     ] = None,
+    role: Annotated[
+        Role | None, typer.Option(help="Ask in this role, by its token in the folder. Default: admin.")
+    ] = None,
     verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Log to standard error, as JSON lines.")] = False,
 ) -> None:
     """Options of every command."""
     settings = Settings() if data_dir is None else Settings(data=data_dir)
+    settings = settings if role is None else settings.model_copy(update={"role": role.value})
     logging.configure(settings.log_level if verbose or context.invoked_subcommand == "up" else "error")
     bound(settings.memory_mb)
     context.obj = settings

@@ -7,15 +7,16 @@ from collections.abc import Iterator
 from typing import Annotated, Any
 
 import typer
-import uvicorn
 from rich.progress import BarColumn, TaskProgressColumn, TextColumn
 from rich.progress import Progress as Bar
 
 from api.cli import output
 from api.cli.client import RequestRefused, address, bind, connect, server_config
 from api.cli.parameters import JSON
+from api.cli.subscribers import state as state_of
 from api.demo import run_demo
 from api.generator import DEFAULT_CANDIDATES
+from api.http.serving import Server
 from api.node import Node, NodeError
 from infra.nats_server import EmbeddedServer
 from projections.computing import Progress
@@ -65,7 +66,7 @@ def building_bar(*, quiet: bool) -> Iterator[Progress]:
 
 def _serve(node: Node, listener: socket.socket) -> None:
     """Serves until interrupted. Raises NodeError when the embedded nats-server ends before."""
-    http = uvicorn.Server(server_config(node))
+    http = Server(server_config(node))
     ended = threading.Event()
 
     def watch(server: EmbeddedServer) -> None:
@@ -121,7 +122,11 @@ def _show_status(found: dict[str, Any]) -> None:
             ["being built", _building(views["building"])],
             ["refused definitions", "; ".join(r["reason"] for r in views["refused"]) or "none"],
             ["dead letters", _letters(views)],
+            ["feed stands at", _feed(found["feed"])],
+            *_subscribers(found["feed"]),
+            ["webhooks", _ingest(found["ingest"])],
             ["master key", found["master_key_id"]],
+            ["damaged keys", ", ".join(found["keys_damaged"]) or "none"],
         ],
     )
     built = {view["name"]: view["build_s"] for view in views["views"]}
@@ -154,6 +159,32 @@ def _letters(views: dict[str, Any]) -> str:
     if dead is None:
         return "unknown while the views stand still"
     return f"{dead:,}, with {waiting:,} events waiting behind; see `rapport dead-letters list`" if dead else "0"
+
+
+def _ingest(ingest: dict[str, Any]) -> str:
+    if ingest["failure"] is not None:
+        return str(ingest["failure"])
+    waiting, came = ingest["waiting"], ingest["since_start"]
+    queue = f"{waiting:,} waiting" + (f", the oldest for {ingest['oldest_s']:,.1f} s" if waiting else "")
+    kept = f"{ingest['dead_letters']:,} dead letters, {ingest['unknown_kinds']:,} unknown kinds"
+    since = ", ".join(f"{count:,} {outcome}" for outcome, count in sorted(came.items())) or "none"
+    return f"{', '.join(ingest['providers']) or 'none taken'}; {queue}; {kept}; since the start: {since}"
+
+
+def _feed(feed: dict[str, Any]) -> str:
+    if feed["failure"] is not None:
+        return str(feed["failure"])
+    how = "" if feed["relays"] else ", relayed by another node"
+    return f"{feed['last']:,}, {feed['lag_events']:,} events behind the ledger{how}"
+
+
+def _subscribers(feed: dict[str, Any]) -> Iterator[list[str]]:
+    """A line for each, and one more when no webhook can be delivered."""
+    for one in feed.get("subscribers", ()):  # none of a node of an older version
+        well = f"{one['lag']} behind, last seen {output.moment(one['seen_at']) or 'never'}"
+        yield [f"subscriber {one['name']}", well if one["lag"] is not None and not one["paused"] else state_of(one)]
+    if feed.get("not_delivering"):
+        yield ["webhooks to subscribers", feed["not_delivering"]]
 
 
 def _replicas(ledger: dict[str, Any]) -> str:

@@ -25,7 +25,7 @@ RULE_HELP = (
 def list_(context: typer.Context, as_of: AsOf = None, known_at: KnownAt = None, json: JSON = False) -> None:
     """All pools with their size."""
     with connect(context.obj) as client:
-        found = client.get("/v1/pools", as_of=as_of, known_at=known_at)
+        found = client.all_pages("/v1/pools", "pools", as_of=as_of, known_at=known_at)
     if json:
         output.as_json(found)
     else:
@@ -77,7 +77,8 @@ def members(
 ) -> None:
     """Who is in, or was in at a moment."""
     with connect(context.obj) as client:
-        found = client.get(f"/v1/pools/{quote(pool, safe='')}/members", as_of=as_of, known_at=known_at)
+        path = f"/v1/pools/{quote(pool, safe='')}/members"
+        found = client.all_pages(path, "members", as_of=as_of, known_at=known_at, limit=10_000)
     if json:
         output.as_json(found)
     else:

@@ -7,15 +7,16 @@ from datetime import date
 from typing import IO, Annotated, Any
 
 import orjson
-from fastapi import APIRouter, Depends, Header, Query, Response
+from fastapi import APIRouter, Header, Query, Response
 from fastapi.responses import JSONResponse, StreamingResponse
 from pydantic import BaseModel, ConfigDict, Field
 
 from api import sql
+from api.http.callers import Calling
 from api.http.parameters import Cursor, NodeUpToDate
 from api.http.problems import problem
 from api.http.reads import Noting, reads, reads_nothing
-from api.http.roles import RIGHTS, Role, role_of
+from api.http.roles import COPIES, EVERY_ROLE, RIGHTS
 from api.node import Node
 from api.sql import catalogue
 from api.sql.formats import Format, accepted
@@ -27,15 +28,16 @@ from projections.publishing import PublishingFailed, Snapshot, parquet
 CHUNK_BYTES = 1_000_000
 ROWS = ("done", "total")
 
-router = APIRouter(tags=["analytics"], dependencies=[Depends(role_of)])
-
-Caller = Annotated[Role, Depends(role_of)]
+router = APIRouter(tags=["analytics"])
 
 
 class SelectRequest(BaseModel):
     """One SELECT."""
 
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(
+        extra="forbid",
+        json_schema_extra={"examples": [{"query": "select type, count(*) as events from events group by type"}]},
+    )
 
     query: str
     as_of: UtcDatetime | None = Field(None, description="what the views that depend on a time take as now")
@@ -46,20 +48,20 @@ class SelectRequest(BaseModel):
     summary="One SELECT over the views",
     response_class=Response,
     responses={200: {"content": {format_.value: {} for format_ in Format}}},
-    openapi_extra=reads(Read.SQL),
+    openapi_extra=reads(Read.SQL) | EVERY_ROLE,
 )
 def run(
     request: SelectRequest,
     node: NodeUpToDate,
     cursor: Cursor,
-    role: Caller,
+    caller: Calling,
     seen: Noting,
     accept: Annotated[str, Header()] = "*/*",
 ) -> StreamingResponse:
     """Rows as a JSON array, CSV, an Arrow stream or Parquet, by `Accept`. `Rapport-Seq` says what they rest on."""
     seen.sql(request.query, schemas_of(cursor, request.query))
     format_ = accepted(accept)
-    answer = sql.answer(cursor, request.query, RIGHTS[role], format_, request.as_of, node.settings.data)
+    answer = sql.answer(cursor, request.query, RIGHTS[caller.role], format_, request.as_of, node.settings.data)
     seen.count = answer.rows
     headers = {"Content-Length": str(answer.size_bytes), "Rapport-Seq": str(answer.seq), "Vary": "Accept"}
     return StreamingResponse(chunks(answer.file), media_type=format_.value, headers=headers)
@@ -68,19 +70,25 @@ def run(
 @router.get(
     "/v1/sql/catalogue",
     summary="Tables, views and macros to ask",
-    openapi_extra=reads_nothing("names and comments of tables and columns"),
+    openapi_extra=reads_nothing("names and comments of tables and columns") | EVERY_ROLE,
 )
 def describe(
-    cursor: Cursor, role: Caller, name: Annotated[str | None, Query(description="one of them; all if absent")] = None
+    cursor: Cursor, caller: Calling, name: Annotated[str | None, Query(description="one of them; all if absent")] = None
 ) -> Any:
     """Each with its columns, types and comments, as far as the caller's role may read it."""
-    found = catalogue.describe(cursor, RIGHTS[role], name)
+    found = catalogue.describe(cursor, RIGHTS[caller.role], name)
     if name is not None and not found:
         return problem(404, "unknown-view", f"there is no table or view {name!r} to ask; without a name all are listed")
     return found
 
 
-@router.post("/v1/snapshots", summary="Publish a snapshot of now", openapi_extra=reads(Read.SNAPSHOT))
+@router.post(
+    "/v1/snapshots",
+    summary="Publish a snapshot of now",
+    response_class=StreamingResponse,
+    responses={200: {"content": {"application/x-ndjson": {}}}},
+    openapi_extra=reads(Read.SNAPSHOT) | COPIES,
+)
 def publish(node: NodeUpToDate) -> StreamingResponse:
     """NDJSON: `{"progress": {"done": …, "total": …}}` in rows, at last `{"snapshot": …}` or `{"error": …}`."""
     return StreamingResponse(_publishing(node), media_type="application/x-ndjson")
@@ -108,7 +116,7 @@ def _publishing(node: Node) -> Iterator[bytes]:
     "/v1/snapshot.duckdb",
     summary="The newest snapshot as a DuckDB file",
     response_class=Response,
-    openapi_extra=reads(Read.SNAPSHOT),
+    openapi_extra=reads(Read.SNAPSHOT) | COPIES,
 )
 def snapshot(
     node: NodeUpToDate,
@@ -129,7 +137,7 @@ def snapshot(
 @router.get(
     "/v1/export/parts",
     summary="The mirror by day and shard, for an export",
-    openapi_extra=reads_nothing("counts of events by day"),
+    openapi_extra=reads_nothing("counts of events by day") | COPIES,
 )
 def parts(
     node: NodeUpToDate, shards: Annotated[int, Query(description="how many; a power of two up to 256")] = 1
@@ -149,7 +157,7 @@ def parts(
     "/v1/export/events.parquet",
     summary="One part of the mirror as Parquet",
     response_class=Response,
-    openapi_extra=reads(Read.PARQUET),
+    openapi_extra=reads(Read.PARQUET) | COPIES,
 )
 def part(
     node: NodeUpToDate,

@@ -2,10 +2,10 @@
 
 from urllib.parse import urlsplit
 
-from fastapi import Depends, FastAPI, Request
-from fastapi.responses import JSONResponse, Response
-from starlette.middleware.base import RequestResponseEndpoint
+from fastapi import Depends, FastAPI
+from starlette.datastructures import Headers
 from starlette.middleware.trustedhost import TrustedHostMiddleware
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from api.http import (
     access_log,
@@ -16,21 +16,60 @@ from api.http import (
     disclosure,
     engagement,
     erasures,
+    feed,
+    feed_description,
     findings,
+    health,
     interactions,
     ledger,
     metrics,
+    once,
     operations,
     pools,
     problems,
     requests,
+    subscribers,
+    suppressions,
+    webhooks,
 )
+from api.http.backpressure import Turns
+from api.http.body import BodyLimit
+from api.http.callers import permitted
+from api.http.description import REFUSALS, describe
 from api.http.parameters import only_known_parameters
-from api.http.reads import RecordedReads, reads_nothing
+from api.http.rate import Rate
+from api.http.reads import RecordedReads
 from api.http.roles import Tokens
+from api.http.streams import Streams
 from api.node import Node
+from infra.oidc import issuer_of
 
 VERSION = "0.1.0"
+
+PARTS = (
+    health,
+    interactions,
+    candidates,
+    pools,
+    engagement,
+    compliance,
+    requests,
+    disclosure,
+    erasures,
+    suppressions,
+    findings,
+    operations,
+    metrics,
+    dead_letters,
+    ledger,
+    analytics,
+    access_log,
+    feed,
+    feed_description,
+    subscribers,
+    webhooks,
+)
+ASKED_FIRST = [Depends(permitted), Depends(only_known_parameters), Depends(once.once)]
 
 
 def create_app(node: Node) -> FastAPI:
@@ -45,52 +84,41 @@ def create_app(node: Node) -> FastAPI:
     )
     app.state.node = node
     app.state.tokens = Tokens.of(node.settings.tokens_file)
+    app.state.issuer = issuer_of(node.settings)
+    app.state.rate = Rate(node.settings.rate_per_s, node.settings.rate_burst)
+    app.state.refused_rate = Rate(node.settings.refused_per_s, node.settings.refused_burst)
+    app.state.streams = Streams()
+    app.state.turns = Turns(node)
     app.state.metrics = metrics.registry_of(node)
     app.add_middleware(RecordedReads)  # the first, and so the one next to the routes
     # A page in somebody's browser must not reach a node on loopback through a name of its own (DNS rebinding).
     app.add_middleware(TrustedHostMiddleware, allowed_hosts=_hosts(node.settings.host))
+    app.add_middleware(BodyLimit)
+    app.add_middleware(OwnSite)
     problems.install(app)
-    app.middleware("http")(_refuse_other_sites)
-    for part in (
-        interactions,
-        candidates,
-        pools,
-        engagement,
-        compliance,
-        requests,
-        disclosure,
-        erasures,
-        findings,
-        operations,
-        metrics,
-        dead_letters,
-        ledger,
-        analytics,
-        access_log,
-    ):
-        app.include_router(part.router, dependencies=[Depends(only_known_parameters)])
-
-    @app.get("/healthz", tags=["operations"], summary="The process answers", openapi_extra=reads_nothing("no data"))
-    async def healthz() -> dict[str, str]:
-        return {"status": "ok", "instance": node.instance}
-
-    @app.get("/readyz", tags=["operations"], summary="The node can do its work", openapi_extra=reads_nothing("no data"))
-    def readyz(request: Request) -> JSONResponse:
-        reasons = request.app.state.node.unready()
-        return JSONResponse(
-            {"status": "not ready" if reasons else "ready", "reasons": reasons}, 503 if reasons else 200
-        )
-
+    once.install(app, node)
+    for part in PARTS:
+        app.include_router(part.router, dependencies=ASKED_FIRST, responses=REFUSALS)
+    describe(app)
     return app
 
 
-async def _refuse_other_sites(request: Request, go_on: RequestResponseEndpoint) -> Response:
+class OwnSite:
     """A page of another site, open in somebody's browser, may read nothing here and must not write either."""
-    origin = request.headers.get("origin")
-    foreign = origin is not None and urlsplit(origin).netloc != request.headers.get("host")
-    if request.method not in ("GET", "HEAD") and (foreign or request.headers.get("sec-fetch-site") == "cross-site"):
-        return problems.problem(403, "cross-site", "requests from another site's page are not taken")
-    return await go_on(request)
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Goes on, or answers 403."""
+        headers = Headers(scope=scope)
+        origin = headers.get("origin")
+        foreign = origin is not None and urlsplit(origin).netloc != headers.get("host")
+        writes = scope["type"] == "http" and scope["method"] not in ("GET", "HEAD")
+        answer: ASGIApp = self._app
+        if writes and (foreign or headers.get("sec-fetch-site") == "cross-site"):
+            answer = problems.problem(403, "cross-site", "requests from another site's page are not taken")
+        await answer(scope, receive, send)
 
 
 def _hosts(listening_on: str) -> list[str]:

@@ -6,10 +6,13 @@ from fastapi import APIRouter, Query
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel, ConfigDict, Field
 
+from api.http.callers import Caller, Calling
 from api.http.interactions import record_all
+from api.http.once import TAKES_KEY
 from api.http.parameters import AsOf, CandidateId, Cursor, KnownAt, NodeUpToDate, canonical_of
 from api.http.problems import STATUS, problem
 from api.http.reads import WRITES, reads
+from api.http.roles import PERSON
 from api.references import reference_of
 from domain.access import Read
 from domain.event import Name, UtcDatetime, utc_now
@@ -23,7 +26,7 @@ router = APIRouter(tags=["candidates"])
 @router.get(
     "/v1/candidates/{ref:path}/timeline",
     summary="Everything that happened with one person",
-    openapi_extra=reads(Read.TIMELINE),
+    openapi_extra=reads(Read.TIMELINE) | PERSON,
 )
 def timeline(
     candidate: CandidateId,
@@ -31,13 +34,13 @@ def timeline(
     as_of: AsOf,
     known_at: KnownAt = None,
     limit: Annotated[int, Query(ge=1, le=1000)] = 100,
-    before_seq: Annotated[int | None, Query(description="continue before this event")] = None,
+    after: Annotated[int | None, Query(description="`next` of the page before", ge=1, le=2**53)] = None,
 ) -> dict[str, Any]:
-    """Newest first; `next_before_seq` continues where this page ends."""
+    """Newest first."""
     canonical = canonical_of(cursor, candidate)
-    rows = queries.timeline(cursor, canonical, as_of, known_at, limit, before_seq)
+    rows = queries.timeline(cursor, canonical, as_of, known_at, limit, after)
     more = rows[-1]["seq"] if len(rows) == limit else None
-    return {"candidate": canonical, "events": rows, "next_before_seq": more}
+    return {"candidate": canonical, "events": rows, "next": more}
 
 
 class UnmergeRequest(BaseModel):
@@ -52,26 +55,32 @@ class UnmergeRequest(BaseModel):
 class MergeRequest(UnmergeRequest):
     """Which candidate stands for both from now on."""
 
+    model_config = ConfigDict(extra="forbid", json_schema_extra={"examples": [{"into": "greenhouse:123"}]})
+
     into: Name = Field(description="reference of the candidate to merge into")
 
 
-@router.post("/v1/candidates/{ref:path}/merge", summary="Two records are one person", openapi_extra=WRITES)
-def merge(candidate: CandidateId, request: MergeRequest, node: NodeUpToDate) -> JSONResponse:
+@router.post(
+    "/v1/candidates/{ref:path}/merge", summary="Two records are one person", openapi_extra=WRITES | PERSON | TAKES_KEY
+)
+def merge(candidate: CandidateId, request: MergeRequest, node: NodeUpToDate, caller: Calling) -> JSONResponse:
     """Records `merged` on the record `ref` names; nothing is copied or lost, and it can be undone."""
     into = node.recording.resolve(reference_of(request.into))
-    return _record(node, candidate, "merged", request, {"into": {"id": into}})
+    return _record(node, caller, candidate, "merged", request, {"into": {"id": into}})
 
 
-@router.post("/v1/candidates/{ref:path}/unmerge", summary="The merge was a mistake", openapi_extra=WRITES)
-def unmerge(candidate: CandidateId, request: UnmergeRequest, node: NodeUpToDate) -> JSONResponse:
+@router.post(
+    "/v1/candidates/{ref:path}/unmerge", summary="The merge was a mistake", openapi_extra=WRITES | PERSON | TAKES_KEY
+)
+def unmerge(candidate: CandidateId, request: UnmergeRequest, node: NodeUpToDate, caller: Calling) -> JSONResponse:
     """Both records stand for themselves again, exactly as without the merge."""
-    return _record(node, candidate, "unmerged", request, {})
+    return _record(node, caller, candidate, "unmerged", request, {})
 
 
 @router.get(
     "/v1/candidates/{ref:path}",
     summary="One person's profile, over all their records",
-    openapi_extra=reads(Read.PROFILE),
+    openapi_extra=reads(Read.PROFILE) | PERSON,
 )
 def show(candidate: CandidateId, cursor: Cursor) -> dict[str, Any]:
     """The profile as it stands, with tags, identifiers and the records it is made of."""
@@ -79,7 +88,7 @@ def show(candidate: CandidateId, cursor: Cursor) -> dict[str, Any]:
 
 
 def _record(
-    node: NodeUpToDate, candidate: str, type_: str, request: UnmergeRequest, data: dict[str, Any]
+    node: NodeUpToDate, caller: Caller, candidate: str, type_: str, request: UnmergeRequest, data: dict[str, Any]
 ) -> JSONResponse:
     document = {
         "type": type_,
@@ -87,7 +96,7 @@ def _record(
         "occurred_at": request.occurred_at.isoformat(),
         "actor": request.actor,
     }
-    (outcome,) = record_all(node, [document | {"data": data}], facts=True)
+    (outcome,) = record_all(node, [document | {"data": data}], caller, facts=True)
     return _answer(outcome)
 
 

@@ -9,6 +9,7 @@ from api.http import rendering
 from api.http.consent_record import consent_records
 from api.http.parameters import AsOf, CandidateId, KnownAt, NodeUpToDate
 from api.http.reads import Noting, reads
+from api.http.roles import OFFICERS, PERSON
 from api.proof import evidence_of
 from api.references import reference_of
 from domain.access import Read
@@ -21,7 +22,9 @@ router = APIRouter(prefix="/v1/compliance", tags=["compliance"])
 
 
 @router.get(
-    "/candidates/{ref:path}/trail", summary="Replay one person's consent trail", openapi_extra=reads(Read.TRAIL)
+    "/candidates/{ref:path}/trail",
+    summary="Replay one person's consent trail",
+    openapi_extra=reads(Read.TRAIL) | OFFICERS,
 )
 def consent_trail(
     candidate: CandidateId,
@@ -41,7 +44,7 @@ def consent_trail(
 @router.get(
     "/candidates/{ref:path}/evidence",
     summary="Prove one person's consent trail to an outsider",
-    openapi_extra=reads(Read.EVIDENCE),
+    openapi_extra=reads(Read.EVIDENCE) | OFFICERS,
 )
 def evidence(
     node: NodeUpToDate,
@@ -67,7 +70,7 @@ def evidence(
 @router.get(
     "/candidates/{ref:path}/contactability",
     summary="May this person be contacted?",
-    openapi_extra=reads(Read.CONTACTABILITY),
+    openapi_extra=reads(Read.CONTACTABILITY) | PERSON,
 )
 def contactability(
     candidate: CandidateId,

@@ -11,6 +11,7 @@ from api.http.analytics import chunks
 from api.http.parameters import NodeUpToDate
 from api.http.problems import problem
 from api.http.reads import Noting, reads
+from api.http.roles import OFFICERS
 from api.references import reference_of
 from domain.access import Read
 
@@ -22,7 +23,7 @@ router = APIRouter(prefix="/v1/compliance", tags=["compliance"])
     summary="Everything that is held about one person",
     response_class=Response,
     responses={200: {"content": {"application/zip": {}}}},
-    openapi_extra=reads(Read.EXPORT),
+    openapi_extra=reads(Read.EXPORT) | OFFICERS,
 )
 def export(
     node: NodeUpToDate,

@@ -6,8 +6,10 @@ from fastapi import APIRouter, Query
 from fastapi.responses import PlainTextResponse
 from pydantic import BaseModel, ConfigDict, Field
 
+from api.http.callers import Caller, Calling
 from api.http.parameters import AsOf, CandidateId, Cursor, KnownAt, NodeUpToDate, canonical_of, looking
 from api.http.reads import Noting, reads, reads_nothing
+from api.http.roles import EVERY_ROLE, PERSON, Role
 from api.node import ViewsBehind
 from domain.access import Read
 from domain.engagement import MAX_TOML_CHARS, V1, EngagementModel
@@ -17,6 +19,7 @@ from projections import queries
 from projections.what_if import what_if
 
 VIEWS = ("engagement_score", "profile")
+NAMES = ("first_name", "last_name")
 
 router = APIRouter(tags=["engagement"])
 
@@ -31,27 +34,30 @@ class WhatIf(BaseModel):
     as_of: UtcDatetime | None = None
 
 
-@router.get("/v1/engagement", summary="The warmest relationships at a moment", openapi_extra=reads(Read.RANKING))
+@router.get(
+    "/v1/engagement", summary="The warmest relationships at a moment", openapi_extra=reads(Read.RANKING) | EVERY_ROLE
+)
 def top(
     node: NodeUpToDate,
     cursor: Cursor,
     seen: Noting,
+    caller: Calling,
     as_of: AsOf,
     known_at: KnownAt = None,
     limit: Annotated[int, Query(ge=1, le=1000)] = 20,
 ) -> dict[str, Any]:
-    """By score, highest first."""
+    """By score, highest first. An analyst is shown no names."""
     with looking(node, cursor, known_at, VIEWS) as then:
         rows = queries.engagement_top(then, as_of, limit)
     seen.persons(row["canonical_id"] for row in rows)
-    return {"as_of": as_of.isoformat(), "known_at": known_at, "candidates": rows}
+    return {"as_of": as_of.isoformat(), "known_at": known_at, "candidates": _shown(rows, caller)}
 
 
 @router.get(
     "/v1/engagement/model",
     summary="The engagement model in force",
     response_class=PlainTextResponse,
-    openapi_extra=reads_nothing("weights"),
+    openapi_extra=reads_nothing("weights") | EVERY_ROLE,
 )
 def model() -> str:
     """As TOML, to change for a what-if."""
@@ -59,19 +65,23 @@ def model() -> str:
 
 
 @router.post(
-    "/v1/engagement/what-if", summary="The ranking that another model would give", openapi_extra=reads(Read.RANKING)
+    "/v1/engagement/what-if",
+    summary="The ranking that another model would give",
+    openapi_extra=reads(Read.RANKING) | EVERY_ROLE,
 )
-def compare(request: WhatIf, node: NodeUpToDate, seen: Noting) -> dict[str, Any]:
-    """Beside the ranks and scores of the model in force, which stays as it is."""
+def compare(request: WhatIf, node: NodeUpToDate, seen: Noting, caller: Calling) -> dict[str, Any]:
+    """Beside the ranks and scores of the model in force, which stays as it is. An analyst is shown no names."""
     other = EngagementModel.from_toml(request.model)
     as_of = request.as_of or utc_now()
     rows = what_if(node.projector, other, as_of, request.limit)
     seen.persons(row["canonical_id"] for row in rows)
-    return {"as_of": as_of.isoformat(), "model": other.version, "candidates": rows}
+    return {"as_of": as_of.isoformat(), "model": other.version, "candidates": _shown(rows, caller)}
 
 
 @router.get(
-    "/v1/engagement/{ref:path}", summary="One person's score at a moment", openapi_extra=reads(Read.EXPLANATION)
+    "/v1/engagement/{ref:path}",
+    summary="One person's score at a moment",
+    openapi_extra=reads(Read.EXPLANATION) | PERSON,
 )
 def show(
     candidate: CandidateId,
@@ -90,3 +100,9 @@ def show(
         if score is None:
             raise ViewsBehind("the views do not hold this candidate yet; ask with ?min_seq= or try again shortly")
         return score | ({"events": queries.engagement_explain(then, canonical, as_of)} if explain else {})
+
+
+def _shown(rows: list[dict[str, Any]], caller: Caller) -> list[dict[str, Any]]:
+    if caller.role is not Role.ANALYST:
+        return rows
+    return [{name: value for name, value in row.items() if name not in NAMES} for row in rows]

@@ -7,6 +7,7 @@ from fastapi.responses import PlainTextResponse
 
 from api.http.parameters import AsOf, Cursor, KnownAt, NodeUpToDate, looking
 from api.http.reads import Noting, reads, reads_nothing
+from api.http.roles import EVERY_ROLE, OFFICERS
 from api.records_of_processing import records
 from api.references import reference_of
 from domain.access import Read
@@ -21,11 +22,11 @@ OURS = reads_nothing("what the controller has laid down, about nobody")
 
 Place = Annotated[
     str | None,
-    Query(alias="cursor", pattern=rf"^({'|'.join(FindingKind)}):\d{{1,18}}$", description="`next` of the page before"),
+    Query(pattern=rf"^({'|'.join(FindingKind)}):\d{{1,18}}$", description="`next` of the page before"),
 ]
 
 
-@router.get("/findings", summary="What breaks the rules at a moment", openapi_extra=reads(Read.FINDINGS))
+@router.get("/findings", summary="What breaks the rules at a moment", openapi_extra=reads(Read.FINDINGS) | OFFICERS)
 def findings(
     node: NodeUpToDate,
     cursor: Cursor,
@@ -38,7 +39,7 @@ def findings(
     after: Place = None,
 ) -> dict[str, Any]:
     """The gravest kind first: each with the events that prove it, since when, until when something was due, the
-    article it rests on, and what to do. `total` counts all pages; `next` is the `cursor` of the next one."""
+    article it rests on, and what to do. `total` counts all pages; `next` is the `after` of the next one."""
     candidate = None if person is None else node.recording.resolve(reference_of(person))
     after_kind, _, after_seq = (after or "").partition(":")
     with looking(node, cursor, known_at, ("findings",), candidate) as then:
@@ -69,7 +70,7 @@ def findings(
     }
 
 
-@router.get("/policy", summary="The compliance policy in force", openapi_extra=OURS)
+@router.get("/policy", summary="The compliance policy in force", openapi_extra=OURS | EVERY_ROLE)
 def policy(node: NodeUpToDate) -> dict[str, Any]:
     """Every value of each jurisdiction with its source, and the jurisdiction that it is `from`. `default` is that of
     people of whom none is known."""
@@ -89,13 +90,15 @@ def policy(node: NodeUpToDate) -> dict[str, Any]:
     }
 
 
-@router.get("/policy.toml", summary="The policy as TOML", response_class=PlainTextResponse, openapi_extra=OURS)
+@router.get(
+    "/policy.toml", summary="The policy as TOML", response_class=PlainTextResponse, openapi_extra=OURS | EVERY_ROLE
+)
 def policy_toml(node: NodeUpToDate) -> str:
     """As it was read, to change for one's own."""
     return node.policy_toml
 
 
-@router.get("/records-of-processing", summary="The records of processing activities", openapi_extra=OURS)
+@router.get("/records-of-processing", summary="The records of processing activities", openapi_extra=OURS | EVERY_ROLE)
 def records_of_processing(node: NodeUpToDate) -> dict[str, Any]:
     """What Art. 30(1) GDPR asks for: from the policy and the catalogue of events."""
     return records(node.policy)

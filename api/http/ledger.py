@@ -11,6 +11,7 @@ from fastapi.responses import StreamingResponse
 
 from api.http.parameters import NodeUpToDate
 from api.http.reads import reads_nothing
+from api.http.roles import OFFICERS
 from api.node import Node, NodeError, last_checkpoint
 from consumers.verification import Finding, Progress, Summary, verify
 
@@ -20,7 +21,9 @@ router = APIRouter(tags=["operations"])
 @router.get(
     "/v1/ledger/verification",
     summary="The whole ledger against the mirror",
-    openapi_extra=reads_nothing("positions, hashes and ids without meaning"),
+    response_class=StreamingResponse,
+    responses={200: {"content": {"application/x-ndjson": {}}}},
+    openapi_extra=reads_nothing("positions, hashes and ids without meaning") | OFFICERS,
 )
 def verification(node: NodeUpToDate) -> StreamingResponse:
     """NDJSON: `{"progress": …}` now and then, `{"finding": …}`s, at last `{"summary": …}` or `{"error": …}`."""
@@ -30,7 +33,8 @@ def verification(node: NodeUpToDate) -> StreamingResponse:
 def _lines(node: Node) -> Iterator[bytes]:
     with node.projector.cursor() as cursor:
         try:
-            for item in verify(node.connection, node.stream, cursor, last_checkpoint(node.settings)):
+            is_whole = node.keyring.is_whole if node.keyring.missing is None else None
+            for item in verify(node.connection, node.stream, cursor, last_checkpoint(node.settings), is_whole):
                 yield orjson.dumps(as_line(item)) + b"\n"
         except (OperationalError, NodeError) as error:
             yield orjson.dumps({"error": str(error)}) + b"\n"

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import duckdb
 from eventsourcing.persistence import OperationalError
 from fastapi import APIRouter, Request
-from fastapi.responses import Response
+from fastapi.responses import PlainTextResponse, Response
 from prometheus_client import CollectorRegistry, PlatformCollector, ProcessCollector, generate_latest
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
 from prometheus_client.metrics_core import GaugeMetricFamily as Gauge
@@ -14,12 +14,18 @@ from prometheus_client.registry import Collector
 
 from api import status
 from api.http.reads import reads_nothing
+from api.http.roles import EVERY_ROLE
 from api.node import Node
 
 router = APIRouter(tags=["operations"])
 
 
-@router.get("/metrics", summary="The node's figures for Prometheus", openapi_extra=reads_nothing("counts and times"))
+@router.get(
+    "/metrics",
+    summary="The node's figures for Prometheus",
+    response_class=PlainTextResponse,
+    openapi_extra=reads_nothing("counts and times") | EVERY_ROLE,
+)
 def metrics(request: Request) -> Response:
     """Also while the ledger or the views are away: what cannot be told then is left out."""
     return Response(generate_latest(request.app.state.metrics), media_type=CONTENT_TYPE_LATEST)
@@ -58,7 +64,10 @@ class NodeCollector(Collector):
         yield Gauge("rapport_views_building", "1 while views are being built anew.", at is not None)
         yield Gauge("rapport_views_build_done", "How much of that is done, 0 to 1.", 0.0 if at is None else at[1])
         yield from node.batches.collect()
+        yield from node.intake.counted.collect()
         yield from self._of_ledger()
+        yield from self._of_webhooks()
+        yield from self._of_subscribers()
         yield from self._in_file()
 
     def _of_ledger(self) -> Iterator[Metric]:
@@ -69,6 +78,37 @@ class NodeCollector(Collector):
         yield Gauge("rapport_ledger_last_seq", "The ledger's last position.", behind.last_seq)
         yield Gauge("rapport_views_lag_events", "Events of the ledger that are not in the views.", behind.lag_events)
         yield Gauge("rapport_views_lag_seconds", "Age of the oldest event that is not in the views.", behind.lag_s)
+        yield from self._of_feed(behind.last_seq)
+
+    def _of_webhooks(self) -> Iterator[Metric]:
+        intake = self._node.intake
+        try:
+            waiting, dead = intake.queue.depth(), intake.letters.count()
+        except OperationalError:
+            return
+        yield Gauge("rapport_webhooks_waiting", "Deliveries that wait to be recorded.", waiting.messages)
+        yield Gauge("rapport_webhooks_oldest_seconds", "Age of the oldest of them.", waiting.oldest_s)
+        yield Gauge("rapport_webhooks_dead_letters", "Deliveries that could not be recorded.", dead)
+
+    def _of_feed(self, last_seq: int) -> Iterator[Metric]:
+        relay = self._node.relay
+        lag = max(0, last_seq - relay.position)
+        yield Gauge("rapport_feed_last_seq", "The feed's last position, as this node knows it.", relay.end.seq)
+        yield Gauge("rapport_feed_lag_events", "Events of the ledger that are not on the feed.", lag)
+        yield Gauge("rapport_feed_relays", "1 while this node publishes the feed.", relay.is_active)
+
+    def _of_subscribers(self) -> Iterator[Metric]:
+        try:
+            found = status.subscribers(self._node)
+        except OperationalError:
+            return
+        lag = Gauge("rapport_subscriber_lag_messages", "Messages not acknowledged yet.", labels=["subscriber"])
+        paused = Gauge("rapport_subscriber_paused", "1 while nothing is posted to it.", labels=["subscriber"])
+        for subscriber in found:
+            if subscriber["lag"] is not None:
+                lag.add_metric([subscriber["name"]], subscriber["lag"])
+            paused.add_metric([subscriber["name"]], subscriber["paused"] is not None)
+        yield from (lag, paused)
 
     def _in_file(self) -> Iterator[Metric]:
         try:

@@ -13,6 +13,7 @@ from api.building import Rebuild, RebuildRunning
 from api.http.parameters import NodeUpToDate
 from api.http.problems import problem
 from api.http.reads import reads_nothing
+from api.http.roles import EVERY_ROLE, OPERATORS
 
 NDJSON = "application/x-ndjson"
 QUIET_S = 1.0
@@ -20,14 +21,18 @@ QUIET_S = 1.0
 router = APIRouter(tags=["operations"])
 
 
-@router.get("/v1/status", summary="The node on one screen", openapi_extra=reads_nothing("counts and times"))
+@router.get(
+    "/v1/status", summary="The node on one screen", openapi_extra=reads_nothing("counts and times") | EVERY_ROLE
+)
 def status(node: NodeUpToDate) -> dict[str, Any]:
     """Ledger, views, what waits and what is broken."""
     return node.status()
 
 
 @router.post(
-    "/v1/views/rebuild", summary="Build views anew from the mirror", openapi_extra=reads_nothing("names of views")
+    "/v1/views/rebuild",
+    summary="Build views anew from the mirror",
+    openapi_extra=reads_nothing("names of views") | OPERATORS,
 )
 async def rebuild_views(
     request: Request,

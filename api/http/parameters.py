@@ -10,6 +10,7 @@ from fastapi import Depends, Path, Query, Request
 
 from api.node import Node, ViewsBehind
 from api.references import reference_of
+from api.without_keys import candidate_meant
 from domain.event import UtcDatetime, utc_now
 from projections import queries
 
@@ -88,7 +89,7 @@ def _candidate(
     node: NodeUpToDate,
     ref: Annotated[str, Path(description="id, email, +phone, profile link or system:key")],
 ) -> str:
-    candidate = node.recording.resolve(reference_of(ref))
+    candidate = candidate_meant(node, reference_of(ref))
     request.state.seen.person(candidate)  # for the access log: see `api.http.reads`
     return candidate
 

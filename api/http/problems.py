@@ -1,5 +1,7 @@
 """Refusals as problem documents (RFC 9457). `type` repeats the refusal's stable code."""
 
+from collections.abc import Callable
+from http import HTTPStatus
 from typing import Any
 
 import duckdb
@@ -9,12 +11,22 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 
+from api.http.backpressure import ComeAgain
+from api.http.callers import NoToken, RoleRefused
+from api.http.paging import NoSuchPlace
 from api.http.parameters import UnknownParameter
-from api.http.roles import RoleRefused, UnknownToken
+from api.http.rate import TooOften
+from api.http.roles import UnknownToken
 from api.node import SERVER_HINT, ViewsBehind
 from api.sql.refusals import QueriesBusy, QueryRefused
 from domain import errors
+from infra.crypto.master import KeysMissing
+from infra.jwks import KeysUnavailable
+from infra.oidc import TokenRefused
 from projections.publishing import PublishingFailed
+
+MAX_BODY_BYTES = 1_000_000
+"""Of a request, where the route does not take more and count by itself."""
 
 STATUS: dict[str, int] = {
     errors.InvalidInteraction.code: 422,
@@ -42,6 +54,18 @@ def problem(status: int, code: str, detail: str, headers: dict[str, str] | None 
     return JSONResponse(body | more, status, headers, media_type="application/problem+json")
 
 
+def too_large() -> JSONResponse:
+    """For a body of more than `MAX_BODY_BYTES`."""
+    return problem(413, "too-large", f"a request's body may have {MAX_BODY_BYTES:,} bytes here")
+
+
+def as_problem(request: Request, error: Exception) -> JSONResponse:
+    """The problem document with which `error` is answered."""
+    handlers: dict[type[Exception], Callable[[Request, Exception], JSONResponse]] = request.app.exception_handlers
+    handler = next(handlers[kind] for kind in type(error).__mro__ if kind in handlers)
+    return handler(request, error)
+
+
 def install(app: FastAPI) -> None:
     """Answers every refusal of the domain, and every fault of the parts below, with a problem document."""
 
@@ -57,6 +81,8 @@ def install(app: FastAPI) -> None:
 
     @app.exception_handler(HTTPException)
     def _http(_request: Request, error: HTTPException) -> JSONResponse:
+        if error.status_code == HTTPStatus.REQUEST_ENTITY_TOO_LARGE:
+            return too_large()
         return problem(error.status_code, "http", str(error.detail), dict(error.headers or {}))
 
     @app.exception_handler(ViewsBehind)
@@ -66,6 +92,10 @@ def install(app: FastAPI) -> None:
     @app.exception_handler(duckdb.ConnectionException)
     def _reopening(_request: Request, _error: duckdb.ConnectionException) -> JSONResponse:
         return problem(503, "views-reopening", "the views' file is being opened again", {"Retry-After": "1"})
+
+    @app.exception_handler(KeysMissing)
+    def _keys(_request: Request, error: KeysMissing) -> JSONResponse:
+        return problem(503, "keys-missing", f"{error}; nothing was read or recorded")
 
     @app.exception_handler(OperationalError)
     def _ledger(_request: Request, error: OperationalError) -> JSONResponse:
@@ -79,13 +109,34 @@ def install(app: FastAPI) -> None:
     def _publishing(_request: Request, error: PublishingFailed) -> JSONResponse:
         return problem(507, "snapshot-failed", str(error))
 
+    @app.exception_handler(NoToken)
+    def _no_token(_request: Request, error: NoToken) -> JSONResponse:
+        return problem(401, "no-token", str(error), {"WWW-Authenticate": "Bearer"})
+
     @app.exception_handler(UnknownToken)
-    def _token(_request: Request, error: UnknownToken) -> JSONResponse:
-        return problem(401, "unknown-token", str(error), {"WWW-Authenticate": "Bearer"})
+    @app.exception_handler(TokenRefused)
+    def _token(_request: Request, error: Exception) -> JSONResponse:
+        return problem(401, "unknown-token", str(error), {"WWW-Authenticate": 'Bearer error="invalid_token"'})
+
+    @app.exception_handler(ComeAgain)
+    def _again(_request: Request, error: ComeAgain) -> JSONResponse:
+        return problem(503, error.code, str(error), {"Retry-After": str(error.retry_after_s)})
+
+    @app.exception_handler(TooOften)
+    def _often(_request: Request, error: TooOften) -> JSONResponse:
+        return problem(429, "too-many-requests", str(error), {"Retry-After": str(error.retry_after_s)})
 
     @app.exception_handler(RoleRefused)
     def _role(_request: Request, error: RoleRefused) -> JSONResponse:
-        return problem(403, "role-refused", str(error))
+        return problem(403, "role-refused", str(error), {"WWW-Authenticate": 'Bearer error="insufficient_scope"'})
+
+    @app.exception_handler(KeysUnavailable)
+    def _no_keys(_request: Request, error: KeysUnavailable) -> JSONResponse:
+        return problem(503, "identity-provider-unavailable", str(error), {"Retry-After": "5"})
+
+    @app.exception_handler(NoSuchPlace)
+    def _place(_request: Request, error: NoSuchPlace) -> JSONResponse:
+        return problem(422, "invalid-request", str(error))
 
     @app.exception_handler(UnknownParameter)
     def _parameter(_request: Request, error: UnknownParameter) -> JSONResponse:

@@ -17,8 +17,8 @@ from fastapi import Depends, Request
 from fastapi.routing import APIRoute
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from api.http.callers import Caller
 from api.http.problems import problem
-from api.http.roles import UnknownToken, role_of
 from domain.access import MOST_NAMED, Access, Outcome, Read, Schema
 from domain.event import utc_now
 from infra.access_log import AccessLog, NotRecorded
@@ -64,13 +64,14 @@ class Seen:
         self.statement = statement
         self.schemas = tuple(sorted(schemas))
 
-    def access(self, what: Read, outcome: Outcome, route: str, role: str, token: str | None) -> Access:
+    def access(self, what: Read, outcome: Outcome, route: str, caller: Caller | None) -> Access:
         """The record."""
         text = self.statement
         return Access(
             occurred_at=utc_now(),
-            role=role,
-            token=token,
+            role="unknown" if caller is None else caller.role.value,
+            token=None if caller is None else caller.token,
+            subject=None if caller is None else caller.subject,
             what=what,
             outcome=outcome,
             route=route,
@@ -134,8 +135,8 @@ async def _record(scope: Scope, seen: Seen, outcome: Outcome) -> bool:
     if what is None:
         return False
     log: AccessLog = scope["app"].state.node.access_log
-    role, token = _caller(Request(scope))
-    await log.record(seen.access(what, outcome, f"{scope['method']} {route.path_format}", role, token))
+    caller: Caller | None = scope["state"].get("caller")
+    await log.record(seen.access(what, outcome, f"{scope['method']} {route.path_format}", caller))
     return True
 
 
@@ -152,15 +153,6 @@ def outcome_of(status: int) -> Outcome:
     if status < 400:
         return Outcome.SERVED
     return Outcome.REFUSED if status < 500 else Outcome.FAILED
-
-
-def _caller(request: Request) -> tuple[str, str | None]:
-    """Role, and the name of the token it came with; tokens are named after their roles."""
-    try:
-        role = role_of(request)
-    except UnknownToken:
-        return "unknown", None
-    return role.value, role.value if "authorization" in request.headers else None
 
 
 def _sentence(error: NotRecorded) -> str:

@@ -9,9 +9,12 @@ from fastapi.responses import JSONResponse
 from pydantic import BaseModel, ConfigDict, Field
 
 from api import requesting
+from api.http.callers import Calling
+from api.http.once import TAKES_KEY
 from api.http.parameters import AsOf, Cursor, NodeUpToDate, canonical_of
 from api.http.problems import STATUS, problem
 from api.http.reads import WRITES, Noting, reads
+from api.http.roles import OFFICERS, PERSON
 from api.node import Node
 from api.references import reference_of
 from domain.access import Read
@@ -40,6 +43,11 @@ class _Entry(BaseModel):
 class Received(_Entry):
     """What a person asks for. With `request`, 32 hexadecimal digits of the caller's own, it may be sent again."""
 
+    model_config = ConfigDict(
+        extra="forbid",
+        json_schema_extra={"examples": [{"candidate": "ada@example.com", "asks_for": "access", "channel": "email"}]},
+    )
+
     candidate: Name = Field(description="id, email, +phone, profile link or system:key")
     asks_for: RequestKind
     received_at: UtcDatetime = Field(default_factory=utc_now)
@@ -54,6 +62,11 @@ class Received(_Entry):
 class Extension(_Entry):
     """Why it takes longer, as the person was told, and when that was (Art. 12(3) GDPR)."""
 
+    model_config = ConfigDict(
+        extra="forbid",
+        json_schema_extra={"examples": [{"reason": "complexity", "explanation": "records of three systems"}]},
+    )
+
     reason: Literal["complexity", "number"]
     explanation: Text | None = None
     told_at: UtcDatetime = Field(default_factory=utc_now)
@@ -61,6 +74,8 @@ class Extension(_Entry):
 
 class Closing(_Entry):
     """How the request ended. One that is refused needs an explanation (Art. 12(4) GDPR)."""
+
+    model_config = ConfigDict(extra="forbid", json_schema_extra={"examples": [{"outcome": "fulfilled"}]})
 
     outcome: RequestOutcome
     explanation: Text | None = None
@@ -78,15 +93,20 @@ class Told(_Entry):
     told_at: UtcDatetime = Field(default_factory=utc_now)
 
 
-@router.post("", summary="A person asks for what Art. 15 to 21 GDPR give them", status_code=201, openapi_extra=WRITES)
-def receive(request: Received, node: NodeUpToDate) -> JSONResponse:
+@router.post(
+    "",
+    summary="A person asks for what Art. 15 to 21 GDPR give them",
+    status_code=201,
+    openapi_extra=WRITES | PERSON | TAKES_KEY,
+)
+def receive(request: Received, node: NodeUpToDate, caller: Calling) -> JSONResponse:
     """Its id, by which it is extended and closed. The time to answer runs from `received_at`."""
     request_id, outcome = requesting.receive(
         node,
         reference_of(request.candidate),
         request.asks_for,
         request.received_at,
-        request.actor,
+        caller.acting(request.actor),
         request_id=request.request,
         details=request.details,
         channel=request.channel,
@@ -95,7 +115,7 @@ def receive(request: Received, node: NodeUpToDate) -> JSONResponse:
     return _answer(outcome, request_id)
 
 
-@router.get("", summary="Requests by when they are due", openapi_extra=reads(Read.REQUESTS))
+@router.get("", summary="Requests by when they are due", openapi_extra=reads(Read.REQUESTS) | OFFICERS)
 def listed(
     node: NodeUpToDate,
     cursor: Cursor,
@@ -121,7 +141,7 @@ def listed(
     return {"as_of": as_of.isoformat(), "requests": rows, "next": more}
 
 
-@router.get("/{id}", summary="One request, with what became of it", openapi_extra=reads(Read.REQUESTS))
+@router.get("/{id}", summary="One request, with what became of it", openapi_extra=reads(Read.REQUESTS) | OFFICERS)
 def show(request_id: RequestId, node: NodeUpToDate, seen: Noting, as_of: AsOf) -> Any:
     """Every event that names it, who else was told, and the command that carries it out."""
     found = requesting.find(node, request_id, as_of)
@@ -131,39 +151,44 @@ def show(request_id: RequestId, node: NodeUpToDate, seen: Noting, as_of: AsOf) -
     return requesting.page(node, found)
 
 
-@router.post("/{id}/extend", summary="It takes two months more", status_code=201, openapi_extra=WRITES)
-def extend(request_id: RequestId, extension: Extension, node: NodeUpToDate) -> JSONResponse:
+@router.post(
+    "/{id}/extend", summary="It takes two months more", status_code=201, openapi_extra=WRITES | OFFICERS | TAKES_KEY
+)
+def extend(request_id: RequestId, extension: Extension, node: NodeUpToDate, caller: Calling) -> JSONResponse:
     """Once, and only when the person was told within the first month (Art. 12(3) GDPR)."""
     found = requesting.find(node, request_id)
     if found is None:
         return _unknown(node, request_id)
     why = extension.reason, extension.explanation, extension.told_at
-    return _answer(requesting.extend(node, found, *why, extension.actor), found["request_id"])
+    return _answer(requesting.extend(node, found, *why, caller.acting(extension.actor)), found["request_id"])
 
 
-@router.post("/{id}/close", summary="The request was answered", status_code=201, openapi_extra=WRITES)
-def close(request_id: RequestId, closing: Closing, node: NodeUpToDate) -> JSONResponse:
+@router.post(
+    "/{id}/close", summary="The request was answered", status_code=201, openapi_extra=WRITES | OFFICERS | TAKES_KEY
+)
+def close(request_id: RequestId, closing: Closing, node: NodeUpToDate, caller: Calling) -> JSONResponse:
     """Nothing is carried out by closing; the request's page says what does that."""
     found = requesting.find(node, request_id)
     if found is None:
         return _unknown(node, request_id)
     how = closing.outcome, closing.explanation, closing.closed_at
-    return _answer(requesting.close(node, found, *how, closing.actor), found["request_id"])
+    return _answer(requesting.close(node, found, *how, caller.acting(closing.actor)), found["request_id"])
 
 
 @router.post(
     "/{id}/recipients",
     summary="A recipient of the data was told, or confirmed it",
     status_code=201,
-    openapi_extra=WRITES,
+    openapi_extra=WRITES | OFFICERS | TAKES_KEY,
 )
-def tell(request_id: RequestId, told: Told, node: NodeUpToDate) -> JSONResponse:
+def tell(request_id: RequestId, told: Told, node: NodeUpToDate, caller: Calling) -> JSONResponse:
     """Art. 19 GDPR; the person may ask who was told."""
     found = requesting.find(node, request_id)
     if found is None:
         return _unknown(node, request_id)
     about = None if told.about is None else RequestKind(told.about)
-    outcome = requesting.tell(node, found, told.recipient, about, told.told_at, told.actor, ack=told.acknowledged)
+    actor = caller.acting(told.actor)
+    outcome = requesting.tell(node, found, told.recipient, about, told.told_at, actor, ack=told.acknowledged)
     return _answer(outcome, found["request_id"])
 
 

@@ -1,14 +1,13 @@
-"""Who asks: the role a request comes with, and what each role may do in SQL."""
+"""What each role may do: on every route, and in SQL. The tokens by which a node knows its own callers' roles."""
 
 import hmac
 import json
 import os
 import secrets
-from collections.abc import Callable
+from collections.abc import Iterable
 from enum import StrEnum
 from pathlib import Path
-
-from fastapi import Request
+from typing import Any
 
 from api.node import NodeError
 from api.sql.rights import Rights
@@ -36,13 +35,41 @@ RIGHTS: dict[Role, Rights] = {
 }
 """A recruiter sees personal data person by person, in profile and timeline, and not by the table."""
 
+ROLES, OPEN_BECAUSE, BEARER = "x-roles", "x-open-because", "bearer"
+
+
+def allowed(*roles: Role) -> dict[str, Any]:
+    """For `openapi_extra` of a route: it is for callers of these roles."""
+    return {ROLES: [role.value for role in Role if role in roles], "security": [{BEARER: []}]}
+
+
+def open_to_anybody(because: str) -> dict[str, Any]:
+    """For `openapi_extra` of a route that asks for no token; the reason is published with it."""
+    return {ROLES: None, OPEN_BECAUSE: because, "security": []}
+
+
+EVERY_ROLE = allowed(*Role)
+"""Nothing in it is about a person whom the caller could name."""
+PERSON = allowed(Role.RECRUITER, Role.COMPLIANCE, Role.SERVICE, Role.ADMIN)
+"""Reads about one person or a list of them, names included, and writes what happened with them."""
+RECRUITING = allowed(Role.RECRUITER, Role.SERVICE, Role.ADMIN)
+"""Pools and merges: the daily work."""
+COPIES = allowed(Role.ANALYST, Role.COMPLIANCE, Role.ADMIN)
+"""Everything that is not personal, to take away."""
+OFFICERS = allowed(Role.COMPLIANCE, Role.ADMIN)
+"""Rights of data subjects, proofs, and who looked."""
+OPERATORS = allowed(Role.ADMIN)
+"""The node itself."""
+
+
+def roles_of(extra: dict[str, Any] | None) -> tuple[Role, ...] | None:
+    """Who may call a route with this `openapi_extra`; None for anybody. One that does not say is the admin's alone."""
+    found: Iterable[str] | None = (extra or {}).get(ROLES, [Role.ADMIN])
+    return None if found is None else tuple(map(Role, found))
+
 
 class UnknownToken(Exception):
-    """The request presents a token that is none of this node's."""
-
-
-class RoleRefused(Exception):
-    """What is asked for is not for the caller's role."""
+    """The request presents a token, and it is not one that counts here."""
 
 
 class Tokens:
@@ -53,11 +80,14 @@ class Tokens:
 
     @classmethod
     def of(cls, path: Path) -> "Tokens":
-        """Those in `path`; roles without one get it now. Raises NodeError when the file is of no use."""
-        found = _read(path) if path.exists() else {}
+        """Those in `path`; roles without one get it now. Raises NodeError when the file is of no use.
+
+        Of a node that starts and a command that comes at that moment one makes them, and both have the same.
+        """
+        found = _read(path) if (is_there := path.exists()) else {}
         tokens = {role: found.get(role.value) or secrets.token_urlsafe(32) for role in Role}
-        if found != tokens:
-            _write(path, tokens)
+        if found != tokens and not _write(path, tokens, over=is_there):
+            return cls.of(path)
         path.chmod(0o600)
         return cls(tokens)
 
@@ -74,31 +104,6 @@ class Tokens:
         return self._tokens[role]
 
 
-def role_of(request: Request) -> Role:
-    """The caller's role, by `Authorization: Bearer …`; an analyst's without one. Raises UnknownToken."""
-    header = request.headers.get("authorization")
-    if header is None:
-        return Role.ANALYST
-    scheme, _, token = header.partition(" ")
-    if scheme.lower() != "bearer":
-        raise UnknownToken("of authorizations only `Authorization: Bearer` with a role's token is taken here")
-    tokens: Tokens = request.app.state.tokens
-    return tokens.role_of(token.strip())
-
-
-def only(*roles: Role) -> Callable[[Request], Role]:
-    """A dependency that takes callers of these roles. It raises RoleRefused, or UnknownToken."""
-
-    def required(request: Request) -> Role:
-        role = role_of(request)
-        if role not in roles:
-            names = " and ".join(roles)
-            raise RoleRefused(f"this is for the roles {names}, and the caller is {role}; present one's token")
-        return role
-
-    return required
-
-
 def _read(path: Path) -> dict[str, str]:
     try:
         found = json.loads(path.read_text("utf-8"))
@@ -110,13 +115,21 @@ def _read(path: Path) -> dict[str, str]:
     raise NodeError(f"the roles' tokens in {path} cannot be read ({reason}); move the file away and new ones are made")
 
 
-def _write(path: Path, tokens: dict[Role, str]) -> None:
-    """Whole or not at all, and never readable by others."""
-    beside = path.with_name(path.name + ".new")
-    beside.unlink(missing_ok=True)
+def _write(path: Path, tokens: dict[Role, str], *, over: bool) -> bool:
+    """Whole or not at all, and never readable by others. False when somebody else made the file meanwhile."""
+    beside = path.with_name(f"{path.name}.{secrets.token_hex(8)}")
     with os.fdopen(os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
         json.dump(tokens, file, indent=2)
         file.write("\n")
         file.flush()
         os.fsync(file.fileno())
-    beside.replace(path)
+    if over:
+        beside.replace(path)
+        return True
+    try:
+        path.hardlink_to(beside)
+    except FileExistsError:
+        return False
+    finally:
+        beside.unlink()
+    return True

@@ -5,8 +5,9 @@ never overwritten, so two concurrent sourcings of one address end as one candida
 """
 
 import hmac
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from datetime import UTC, datetime, timedelta
+from functools import cached_property
 from hashlib import sha256
 from threading import Lock
 from typing import Protocol
@@ -41,14 +42,16 @@ class ClaimBucket(KeyBucket, Protocol):
     def get_entry(self, key: str) -> Entry | None: ...
     def update(self, key: str, value: bytes, revision: int) -> int: ...
     def put(self, key: str, value: bytes) -> int: ...
+    def delete(self, key: str) -> None: ...
 
 
 class Claims:
     """Identifiers to ids. Safe to share between threads; claims made elsewhere are seen at once."""
 
-    def __init__(self, bucket: ClaimBucket, pepper: bytes, lease: timedelta = LEASE) -> None:
+    def __init__(self, bucket: ClaimBucket, pepper: Callable[[], bytes], lease: timedelta = LEASE) -> None:
+        """`pepper` is asked when the first identifier is: without keys, whatever names none goes on."""
         self._bucket = bucket
-        self._pepper = pepper
+        self._ask_pepper = pepper
         self._lease = lease
         self._known: dict[str, str] = {}
         self._lock = Lock()
@@ -107,10 +110,22 @@ class Claims:
             with self._lock:
                 self._known.pop(hashed, None)
 
+    def is_suppressed(self, hashed: str) -> bool:
+        """Whether the identifier of this hash leads to somebody who was erased."""
+        return self._bucket.get_many([hashed]).get(hashed) == SUPPRESSED.encode()
+
+    def free(self, hashed: str) -> None:
+        """Has no claim on a suppressed identifier any more, so that it can be claimed as any other."""
+        self._bucket.delete(hashed)
+
     def forget(self, id_: str) -> None:
         """Has no claim of an id at hand any more, which was erased through another node."""
         with self._lock:
             self._known = {hashed: holder for hashed, holder in self._known.items() if holder != id_}
+
+    @cached_property
+    def _pepper(self) -> bytes:
+        return self._ask_pepper()
 
     def _hash(self, identifier: str) -> str:
         return hmac.new(self._pepper, identifier.encode("utf-8", "surrogatepass"), sha256).hexdigest()

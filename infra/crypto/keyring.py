@@ -4,17 +4,19 @@ Destroying a key is what erasure rests on: without it the personal part of every
 copy of the ledger, stays closed for good.
 """
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from itertools import islice
+from pathlib import Path
 from threading import Lock
 from typing import Protocol
 
 from eventsourcing.persistence import OperationalError
 
 from infra.crypto import sealing
-from infra.crypto.master import MasterKey, MasterKeyError
-from infra.crypto.sealing import SealBrokenError
+from infra.crypto.master import KeysMissing, MasterKey, MasterKeyError, MissingMasterKey, key_id_of, master_key
+from infra.crypto.sealing import DamagedKey, SealBrokenError
 
 PEPPER = "pepper"
 GIVEN_UP = "given-up"
@@ -22,6 +24,10 @@ GIVEN_UP = "given-up"
 
 KEYS_AT_HAND = 500_000
 """Most keys held unwrapped in memory, about 250 bytes each; of more, those used last."""
+
+
+class PepperDamaged(MasterKeyError):
+    """The secret of the claims is there and cannot be read."""
 
 
 class KeyBucket(Protocol):
@@ -44,11 +50,13 @@ class Keyring:
         self._keys: dict[str, bytes] = {}
         self._forgotten = 0
         self._lock = Lock()
+        self._damaged: set[str] = set()
 
     def existing(self, names: Iterable[str]) -> dict[str, bytes]:
         """The keys there are, by name; a name without one (never made, or destroyed) is left out.
 
-        Raises MasterKeyError when another master key wrapped one of them, SealBrokenError when it was altered.
+        One that was altered, cut short, or wrapped by another master key is a `DamagedKey`, which opens nothing. Raises
+        KeysMissing.
         """
         wanted = set(names)
         with self._lock:
@@ -57,8 +65,8 @@ class Keyring:
             self._keys.update(found)
         if missing := wanted - found.keys():
             wrapped = self._bucket.get_many(list(missing))
-            read = {name: self._master.unwrap(key, _context(name)) for name, key in wrapped.items()}
-            self._keep(read, forgotten)
+            read = {name: self._unwrapped(name, key) for name, key in wrapped.items()}
+            self._keep({name: key for name, key in read.items() if not isinstance(key, DamagedKey)}, forgotten)
             found |= read
         return found
 
@@ -99,23 +107,61 @@ class Keyring:
         return made | self.existing(wanted - made.keys())
 
     def pepper(self) -> bytes:
-        """The secret under which claims are hashed, shared by every node of the ledger, made on first use."""
-        return (self.existing([PEPPER]) or self.make([PEPPER]))[PEPPER]
+        """The secret under which claims are hashed, shared by every node of the ledger, made on first use.
+
+        Raises KeysMissing, or PepperDamaged.
+        """
+        pepper = (self.existing([PEPPER]) or self.make([PEPPER]))[PEPPER]
+        if isinstance(pepper, DamagedKey):
+            raise PepperDamaged(f"nobody can be found by an identifier: {pepper.reason}")
+        return pepper
+
+    @property
+    def missing(self) -> str | None:
+        """Which master key is not there, in a sentence with the way out; None when it is."""
+        return self._master.reason if isinstance(self._master, MissingMasterKey) else None
+
+    @property
+    def master_key_id(self) -> str:
+        """Of the master key that the keys are wrapped with."""
+        return self._master.key_id
+
+    @property
+    def damaged(self) -> list[str]:
+        """The names of keys that were found to be damaged, and not to be whole since."""
+        with self._lock:
+            return sorted(self._damaged)
+
+    def is_whole(self, name: str, wrapped: bytes) -> bool:
+        """Whether the entry `name` of the bucket holds a key that can be used. Raises KeysMissing."""
+        return not isinstance(self._unwrapped(name, wrapped), DamagedKey)
 
     def forget(self, name: str) -> None:
         """Drops `name` from memory, after its key was destroyed in the bucket."""
         with self._lock:
             self._forgotten += 1
+            self._damaged.discard(name)
             self._keys.pop(name, None)
         sealing.forget_keys()
 
+    def _unwrapped(self, name: str, wrapped: bytes) -> bytes:
+        try:
+            key = self._master.unwrap(wrapped, _context(name))
+        except KeysMissing:
+            raise
+        except (MasterKeyError, SealBrokenError):
+            with self._lock:
+                self._damaged.add(name)
+            return DamagedKey(f"the key {name} is damaged; put it back from a backup of the bucket KV_keys")
+        if self._damaged:
+            with self._lock:
+                self._damaged.discard(name)
+        return key
+
     def _readable(self, wrapped: Mapping[str, bytes]) -> dict[str, bytes]:
         """Those that are keys, and whole."""
-        keys: dict[str, bytes] = {}
-        for name, key in wrapped.items():
-            with suppress(MasterKeyError, SealBrokenError):
-                keys[name] = self._master.unwrap(key, _context(name))
-        return keys
+        keys = {name: self._unwrapped(name, key) for name, key in wrapped.items()}
+        return {name: key for name, key in keys.items() if not isinstance(key, DamagedKey)}
 
     def _drop(self, names: Iterable[str]) -> None:
         with self._lock:
@@ -129,6 +175,29 @@ class Keyring:
                 self._keys.update(keys)
             for name in list(islice(self._keys, max(0, len(self._keys) - self._at_hand))):
                 del self._keys[name]
+
+
+def keyring_of(bucket: KeyBucket, own: Mapping[str, bytes], configured: str | None, path: Path) -> Keyring:
+    """Over `bucket`, with the master key in `configured` or at `path`; a keyring that says which one is missing where
+    that is not the one that wrapped the keys.
+
+    `own` are the entries of the bucket that are no keys of aggregates. Raises MasterKeyError when what is given is no
+    key and none is needed yet, and PepperDamaged.
+    """
+    needed = key_id_of(own[PEPPER]) if PEPPER in own else None
+    keyring = Keyring(bucket, master_key(configured, path, needed))
+    if keyring.missing is not None and (told := _told_by_keys(bucket)) not in (needed, None):
+        keyring = Keyring(bucket, master_key(configured, path, told))  # it is the pepper's entry that is damaged
+    if keyring.missing is None:
+        keyring.pepper()
+    return keyring
+
+
+def _told_by_keys(bucket: KeyBucket) -> str | None:
+    """The id of the master key that wrapped most of the first keys there are."""
+    first = next(bucket.pages(), {})
+    ids = Counter(key_id_of(key) for name, key in first.items() if key and name not in (PEPPER, GIVEN_UP))
+    return ids.most_common(1)[0][0] if ids else None
 
 
 def _context(name: str) -> bytes:

@@ -7,11 +7,17 @@ import os
 from pathlib import Path
 from typing import Protocol
 
+from eventsourcing.persistence import OperationalError
+
 from infra.crypto import sealing
 
 
 class MasterKeyError(Exception):
     """There is no usable master key; the message says which one is needed."""
+
+
+class KeysMissing(MasterKeyError, OperationalError):
+    """What was asked for needs a master key that is not there. Nothing was done; once the key is back it can be."""
 
 
 class MasterKey(Protocol):
@@ -52,11 +58,30 @@ class LocalMasterKey:
     def unwrap(self, wrapped: bytes, context: bytes) -> bytes:
         """The key; see `MasterKey.unwrap`."""
         if wrapped[:8] != self._id:
-            raise MasterKeyError(
-                f"master key {key_id_of(wrapped)} is needed, {self.key_id} is set; "
-                "put the right one into RAPPORT_MASTER_KEY or the data folder's master.key"
-            )
+            raise MasterKeyError(_another(key_id_of(wrapped), self.key_id))
         return sealing.unseal(self._key, wrapped[8:], context)
+
+
+class MissingMasterKey:
+    """In the place of a master key that was lost: it is known which one, and nothing is sealed with another."""
+
+    def __init__(self, key_id: str, reason: str) -> None:
+        """`reason` names the key, and says how to put it back."""
+        self._id = key_id
+        self.reason = reason
+
+    @property
+    def key_id(self) -> str:
+        """Of the key that is missing."""
+        return self._id
+
+    def wrap(self, _key: bytes, _context: bytes) -> bytes:
+        """Raises KeysMissing."""
+        raise KeysMissing(self.reason)
+
+    def unwrap(self, _wrapped: bytes, _context: bytes) -> bytes:
+        """Raises KeysMissing."""
+        raise KeysMissing(self.reason)
 
 
 def local_master_key(configured: str | None, path: Path, needed: str | None = None) -> LocalMasterKey:
@@ -73,10 +98,33 @@ def local_master_key(configured: str | None, path: Path, needed: str | None = No
         return _make(path)
     except FileNotFoundError:
         raise MasterKeyError(
-            f"{path} is missing, and the ledger needs master key {needed}; put it back, or set RAPPORT_MASTER_KEY"
+            f"{path} is missing, and the ledger needs master key {needed}; put it back, or set RAPPORT_MASTER_KEY, "
+            "and start the node again"
         ) from None
     except (OSError, UnicodeDecodeError) as error:
         raise MasterKeyError(f"{path} cannot be read as a master key ({type(error).__name__})") from None
+
+
+def master_key(configured: str | None, path: Path, needed: str | None) -> MasterKey:
+    """`local_master_key`, or where that is not the one `needed`, what stands in its place.
+
+    Raises MasterKeyError when none is needed yet, and what was given is no key.
+    """
+    try:
+        master = local_master_key(configured, path, needed)
+    except MasterKeyError as error:
+        if needed is None:
+            raise
+        reason = str(error)
+        return MissingMasterKey(needed, reason if needed in reason else f"master key {needed} is needed: {reason}")
+    return master if needed in (None, master.key_id) else MissingMasterKey(needed, _another(needed, master.key_id))
+
+
+def _another(needed: str, given: str) -> str:
+    return (
+        f"master key {needed} is needed, {given} is set; put the right one into RAPPORT_MASTER_KEY or the data "
+        "folder's master.key, and start the node again"
+    )
 
 
 def _make(path: Path) -> LocalMasterKey:

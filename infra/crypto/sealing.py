@@ -6,6 +6,7 @@ another can follow without touching what is stored.
 
 import os
 from functools import lru_cache
+from typing import Self
 
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
@@ -19,6 +20,18 @@ class SealBrokenError(Exception):
     """The value was altered, belongs elsewhere, or another key sealed it."""
 
 
+class DamagedKey(bytes):
+    """In the place of a key that is there and cannot be unwrapped: it seals and opens nothing, and says why."""
+
+    def __new__(cls, reason: str) -> Self:
+        """`reason` is for people, with the way out."""
+        made = super().__new__(cls)
+        made.reason = reason
+        return made
+
+    reason: str
+
+
 def forget_keys() -> None:
     """Drops every key that was kept at hand to spare setting its cipher up again."""
     _cipher.cache_clear()
@@ -30,9 +43,12 @@ def new_key() -> bytes:
 
 
 def seal(key: bytes, plaintext: bytes, context: bytes, nonce: bytes | None = None) -> bytes:
-    """`plaintext` sealed under `key` and bound to `context`. `nonce` is for golden files only."""
+    """`plaintext` sealed under `key` and bound to `context`. `nonce` is for golden files only.
+
+    Raises SealBrokenError for a damaged key.
+    """
     nonce = nonce or os.urandom(NONCE_BYTES)
-    return CONSTRUCTION + nonce + _cipher(key).encrypt(nonce, plaintext, context)
+    return CONSTRUCTION + nonce + _cipher(_whole(key)).encrypt(nonce, plaintext, context)
 
 
 def unseal(key: bytes, sealed: bytes, context: bytes) -> bytes:
@@ -40,6 +56,7 @@ def unseal(key: bytes, sealed: bytes, context: bytes) -> bytes:
 
     Raises SealBrokenError unless `key` sealed exactly these bytes for `context`.
     """
+    key = _whole(key)
     if sealed[:1] != CONSTRUCTION:
         raise SealBrokenError("sealed by a construction this version does not know")
     nonce, ciphertext = sealed[1 : 1 + NONCE_BYTES], sealed[1 + NONCE_BYTES :]
@@ -47,6 +64,12 @@ def unseal(key: bytes, sealed: bytes, context: bytes) -> bytes:
         return _cipher(key).decrypt(nonce, ciphertext, context)
     except (InvalidTag, ValueError):
         raise SealBrokenError("the seal does not fit its key and place") from None
+
+
+def _whole(key: bytes) -> bytes:
+    if isinstance(key, DamagedKey):
+        raise SealBrokenError(key.reason)
+    return key
 
 
 @lru_cache(maxsize=4096)  # 2.5 kB each

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import secrets
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from types import TracebackType
 from typing import Any, NamedTuple, NoReturn, Self
 
@@ -36,12 +36,27 @@ class RawMessage(NamedTuple):
     body: bytes
 
 
+PassedOver = Callable[[int, int], Sequence[RawMessage]]
+"""What stands for messages that the stream does not hold any more, from a first to a last seq, in order."""
+
+
 class Follower(Iterator[list[RawMessage]]):
     """An iterator of batches for one thread; `stop()` may come from any other. Leaving the `with` block stops it."""
 
     def __init__(
-        self, connection: Connection, stream: Stream, after_seq: int, max_batch: int, max_wait_s: float
+        self,
+        connection: Connection,
+        stream: Stream,
+        after_seq: int,
+        max_batch: int,
+        max_wait_s: float,
+        passed_over: PassedOver | None = None,
     ) -> None:
+        """With `passed_over`, what it answers is handed out where the stream passes over seqs."""
+        self._passed_over = passed_over
+        self._handed = after_seq  # the last seq that was handed out, or asked of `passed_over`
+        self._filled: list[RawMessage] = []
+        self._full = False  # whether the last batch was, so that more may be had at once
         self._connection = connection
         self._stream = stream
         self._max_batch = max_batch
@@ -69,6 +84,25 @@ class Follower(Iterator[list[RawMessage]]):
 
     def __next__(self) -> list[RawMessage]:
         """The next batch; empty after `max_wait_s` without messages. Raises StopIteration after `stop()`."""
+        if self._passed_over is None:
+            return self._received()
+        while len(self._filled) < self._max_batch and (self._full or not self._filled):
+            batch = self._received()
+            self._full = len(batch) == self._max_batch
+            self._fill(batch, self._passed_over)
+            if not batch:
+                break
+        batch, self._filled = self._filled[: self._max_batch], self._filled[self._max_batch :]
+        return batch
+
+    def _fill(self, batch: Sequence[RawMessage], passed_over: PassedOver) -> None:
+        for message in batch:
+            if message.seq > self._handed + 1:
+                self._filled += passed_over(self._handed + 1, message.seq - 1)
+            self._filled.append(message)
+            self._handed = message.seq
+
+    def _received(self) -> list[RawMessage]:
         if self._stopped:
             raise StopIteration
         batch = self._connection.call(self._take(), self._max_wait_s + self._connection.request_timeout_s + 5.0)

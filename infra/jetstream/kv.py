@@ -55,16 +55,18 @@ class Bucket:
 
     Values are not empty: an empty one is how a deleted key looks. Reads see every write this process made. Revisions
     beyond `history` are overwritten on disk as soon as there is a newer one: a limit of the server's own would leave
-    their bytes. Keys take `0-9 a-z A-Z _ = . / -`; others raise DataError, as do empty values.
+    their bytes. After `keep_s`, if that is not 0, a value is gone.
+
+    Keys take `0-9 a-z A-Z _ = . / -`; others raise DataError, as do empty values.
     """
 
-    def __init__(self, connection: Connection, name: str, history: int = 1, replicas: int = 1) -> None:
+    def __init__(self, connection: Connection, name: str, history: int = 1, replicas: int = 1, keep_s: int = 0) -> None:
         self.name = name
         self._connection = connection
         self._history = history
         self._prefix = f"$KV.{name}."
         self._stream = Stream(f"KV_{name}", self._prefix[:-1], replicas)
-        connection.call(ensure(connection, self._stream, _settings(self._stream)))
+        connection.call(ensure(connection, self._stream, _settings(self._stream, keep_s)))
 
     def get(self, key: str) -> bytes | None:
         """The value, None when there is none."""
@@ -219,9 +221,10 @@ def _checked(value: bytes) -> bytes:
     return value
 
 
-def _settings(stream: Stream) -> dict[str, Any]:
+def _settings(stream: Stream, keep_s: int) -> dict[str, Any]:
     return durable_settings(
         stream,
+        max_age=keep_s * 10**9,
         max_msgs_per_subject=64,  # what makes it a bucket for other clients; ours never gets that far
         allow_rollup_hdrs=True,
         deny_purge=False,

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from eventsourcing.persistence import OperationalError
 
 from infra.jetstream.connection import Connection
-from infra.jetstream.follower import Follower, RawMessage
+from infra.jetstream.follower import Follower, PassedOver, RawMessage
 from infra.jetstream.stream import Stream, get_message, state
 
 
@@ -20,9 +20,11 @@ class LedgerReader:
     Sequence numbers may be missing (erased messages); messages never are.
     """
 
-    def __init__(self, connection: Connection, stream: Stream) -> None:
+    def __init__(self, connection: Connection, stream: Stream, passed_over: PassedOver | None = None) -> None:
+        """With `passed_over`, `follow` hands out what it answers where sequence numbers are missing."""
         self._connection = connection
         self._stream = stream
+        self._passed_over = passed_over
 
     def last_seq(self) -> int:
         """The last sequence number the stream has given out; 0 while it is empty."""
@@ -65,4 +67,4 @@ class LedgerReader:
         Yields an empty list when there was nothing for `max_wait_s` (also while the server is away), so that the
         caller can look around. `stop()` on the result, from any thread, ends it at once.
         """
-        return Follower(self._connection, self._stream, after_seq, max_batch, max_wait_s)
+        return Follower(self._connection, self._stream, after_seq, max_batch, max_wait_s, self._passed_over)

@@ -8,7 +8,7 @@ from domain.upcasters import ADDS, UPCASTERS
 from projections import sql
 from projections.transaction import transaction
 
-VERSION = 3
+VERSION = 4
 """Raised when the mirror's tables change; `upgrades/<version>.sql` then makes the tables of the version before so."""
 
 
@@ -21,6 +21,7 @@ def prepare(connection: duckdb.DuckDBPyConnection) -> None:
     with transaction(connection):
         for version in range(_version(connection), VERSION):
             connection.execute(sql.load(__name__, f"upgrades/{version + 1}.sql"))
+            connection.execute("update ops.views set version = $1 where name = 'mirror'", [version + 1])
         for step in ("schema", "events", "comments", "as_of"):
             connection.execute(sql.load(__name__, step + ".sql"))
         row = ["mirror", VERSION, shown_as()]
@@ -72,10 +73,12 @@ BATCH_SCHEMA = pa.schema(
         pa.field("personal", pa.string()),
         pa.field("body", pa.binary()),
         pa.field("problem", pa.string()),
+        pa.field("hash", pa.binary()),
     ]
 )
 """One row a ledger message, in ledger order: what the decoder hands to the projector.
 
 `public` is a JSON object of the event's clear fields, `personal` one of the decrypted fields (null once the key
-is destroyed), `problem` says why the event cannot be used (null when it can).
+is destroyed), `problem` says why the event cannot be used (null when it can). Of an event that was purged there
+is `hash`, the SHA-256 of the `body` that is gone; of all others it is null.
 """

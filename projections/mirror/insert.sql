@@ -11,10 +11,13 @@ select
     if(type in (
         'request_received', 'request_extended', 'request_closed', 'restricted', 'restriction_lifted',
         'recipient_notified', 'erased'), public, null) as matter,
-    unhex(sha256(body)) as hash, body,
+    coalesce(hash, unhex(sha256(body))) as hash, body,
     s.actor, s.interaction, s.message, s.url, s.tag, s.location, s.role_family, s.skills, s.identifiers, s.first_name,
     s.last_name, s.headline, s.employer, s.name, s.description,
-    personal as fields
+    personal as fields,
+    json_merge_patch(public, coalesce(personal, '{}'), '{
+        "actor": null, "interaction": null, "text": null, "reason": null, "evidence": null, "explanation": null,
+        "details": null, "preferences": null}') as packed
 from (
     select
         *,

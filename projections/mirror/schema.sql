@@ -56,7 +56,10 @@ create table if not exists pii.events (
     employer       varchar,
     name           varchar,
     description    varchar,
-    fields         json using compression zstd
+    fields         json using compression zstd,
+    -- What views look at, once more and in one piece: the rows of few records are read in a fifth of the time that their
+    -- columns take, one place each. Uncompressed, for the same reason.
+    packed         varchar using compression uncompressed
 );
 create index if not exists events_of_id on pii.events (id);
 create index if not exists events_of_target on pii.events (target_id);
@@ -70,8 +73,34 @@ create table if not exists ops.dead_letters (
 );
 
 -- Who was erased, a record each: nothing of theirs is in any view, and of their events the envelope remains.
--- `was_here`: the file has held their personal data, and may do so until it is written anew.
-create table if not exists ops.erased (id uuid not null, seq bigint not null, erasure uuid, was_here boolean not null);
+-- `was_here`: the file has held their personal data, and may do so until it is written anew. `purged_seq`: up to which event
+-- bodies were named as purged that the file held, likewise.
+create table if not exists ops.erased (
+    id         uuid not null,
+    seq        bigint not null,
+    erasure    uuid,
+    was_here   boolean not null,
+    purged_seq bigint
+);
+
+-- The events that were purged, as those that end their records say, from position `since` on: of each some of its own record
+-- that lie before it. It is read from the stored bytes, whose hash is a leaf of the log; what contradicts itself says nothing.
+create or replace macro ops.purged(since) as table
+select
+    id, named_at, try_cast(body ->> 0 as bigint) as seq, try(unhex(substring(body ->> 1, 8))) as hash,
+    try_cast(envelope ->> 0 as integer) as version, envelope ->> 1 as type,
+    try_cast(envelope ->> 2 as timestamptz) as recorded_at
+from (
+    select id, seq as named_at, unnest(said.bodies) as body, unnest(said.envelopes) as envelope
+    from (
+        select id, seq, from_json(try(decode(body)::json) -> 'state', '{"bodies": ["JSON"], "envelopes": ["JSON"]}') as said
+        from pii.events
+        where type = 'erased' and kind = 'candidate' and seq >= since and seq not in (select seq from ops.dead_letters)
+    )
+    where len(said.bodies) = len(said.envelopes)
+)
+where try_cast(body ->> 0 as bigint) < named_at and octet_length(try(unhex(substring(body ->> 1, 8)))) = 32
+    and try_cast(envelope ->> 2 as timestamptz) is not null;
 
 -- Up to where the file was written anew, and thus has nothing left of those erased before.
 create table if not exists ops.rewritten (seq bigint not null);

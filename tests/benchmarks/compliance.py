@@ -14,7 +14,6 @@ import json
 import random
 import shutil
 import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -22,11 +21,12 @@ from tempfile import TemporaryDirectory, TemporaryFile
 
 import httpx
 
-from tests.benchmarks import figures, sealing_cost
+from tests.benchmarks import sealing_cost
 from tests.benchmarks.figures import Figure, percentile
-from tests.benchmarks.filling import OtherHistory, fill, say
+from tests.benchmarks.filling import fill, say
 from tests.benchmarks.history import candidates
 from tests.benchmarks.made_up import email_of
+from tests.benchmarks.reporting import report
 from tests.benchmarks.serving import PATIENCE_S, Served, dropped, node, peak_of, until
 from tests.benchmarks.views_stages import Wrong
 from tests.e2e.harness import RAPPORT, environment
@@ -248,19 +248,7 @@ def main() -> None:
     parser.add_argument("--keep", type=Path, metavar="DIR", help="where ledger and views stay, to be used again")
     parser.add_argument("--json", type=Path, metavar="FILE", help="the figures as JSON too")
     chosen = parser.parse_args()
-    started, found, trouble = time.perf_counter(), list[Figure](), None
-    try:
-        found.extend(measure(chosen.events, chosen.keep))
-    except (OtherHistory, ValueError, Wrong, OSError, httpx.HTTPError) as error:
-        trouble = str(error) or type(error).__name__
-    except KeyboardInterrupt:
-        trouble = "interrupted; what had been started is stopped"
-    print(f"{figures.machine()}\n\n{figures.table(found)}\n\n{time.perf_counter() - started:,.0f} s in all")
-    if chosen.json is not None:
-        document = {"machine": figures.machine(), "figures": [figure.document() for figure in found]}
-        chosen.json.write_text(json.dumps(document, indent=2) + "\n", "utf-8")
-    if trouble is not None:
-        sys.exit(trouble)
+    report(measure(chosen.events, chosen.keep), chosen.json)
 
 
 if __name__ == "__main__":

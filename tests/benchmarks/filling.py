@@ -59,7 +59,7 @@ def fill(folder: Path, events: int) -> float | None:
         if held >= events:
             return None
         started = time.perf_counter()
-        secrets = _make_keys(keyring, Claims(Bucket(connection, "claims"), keyring.pepper()), events)
+        secrets = _make_keys(keyring, Claims(Bucket(connection, "claims"), keyring.pepper), events)
         _append(connection, events, held, secrets)
         rate = (events - held) / (time.perf_counter() - started)
         _check(JetStreamApplicationRecorder(connection, stream), events)

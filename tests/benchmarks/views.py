@@ -9,10 +9,7 @@ in DIR and are used again; an unfinished ledger is finished.
 from __future__ import annotations
 
 import argparse
-import json
 import multiprocessing
-import sys
-import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from importlib.util import find_spec
@@ -20,10 +17,11 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from tests.benchmarks import backends, figures, views_live, views_stages
+from tests.benchmarks import backends, views_live, views_stages
 from tests.benchmarks.figures import Figure
-from tests.benchmarks.filling import OtherHistory, fill, say
+from tests.benchmarks.filling import fill, say
 from tests.benchmarks.history import batches, candidates
+from tests.benchmarks.reporting import report
 
 history = batches
 """The generated history without a ledger, for tests of the projector."""
@@ -83,19 +81,7 @@ def main() -> None:
     parser.add_argument("--keep", type=Path, metavar="DIR", help="where ledger and views stay, to be used again")
     parser.add_argument("--json", type=Path, metavar="FILE", help="the figures as JSON too")
     chosen = parser.parse_args()
-    started, found, trouble = time.perf_counter(), list[Figure](), None
-    try:
-        found.extend(measure(chosen.events, chosen.keep))
-    except (OtherHistory, ValueError, views_stages.Wrong) as error:
-        trouble = str(error)
-    except KeyboardInterrupt:
-        trouble = "interrupted; what had been started is stopped"
-    print(f"{figures.machine()}\n\n{figures.table(found)}\n\n{time.perf_counter() - started:,.0f} s in all")
-    if chosen.json is not None:
-        document = {"machine": figures.machine(), "figures": [figure.document() for figure in found]}
-        chosen.json.write_text(json.dumps(document, indent=2) + "\n", "utf-8")
-    if trouble is not None:
-        sys.exit(trouble)
+    report(measure(chosen.events, chosen.keep), chosen.json)
 
 
 if __name__ == "__main__":

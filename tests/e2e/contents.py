@@ -16,7 +16,7 @@ from infra.settings import Settings
 from projections.registry import VIEWS
 
 LEAVE_OUT = {"seq", "recorded_at", "joined_seq", "left_seq", "because_seq", "changed_seq", "from_seq", "to_seq"}
-LEAVE_OUT |= {"merged_seq", "hash", "body", "noticed_at"}
+LEAVE_OUT |= {"merged_seq", "hash", "body", "packed", "noticed_at"}
 
 
 class Contents:

@@ -18,7 +18,9 @@ from typing import Any
 
 import httpx
 
+from api.cli.client import client_of
 from infra import nats_server
+from infra.settings import Settings
 
 ROOT = Path(nats_server.__file__).parents[1]
 RAPPORT = Path(sys.executable).parent / "rapport"
@@ -111,7 +113,7 @@ def up(data: Path, *arguments: str, **env: str) -> Iterator[tuple[subprocess.Pop
         said = node.stdout.readline().decode()
         assert " at http://" in said, (said, node.stderr.read().decode() if node.stderr else "")
         url = said.split(" at ")[1].split()[0]
-        with httpx.Client(base_url=url, timeout=60.0, trust_env=False) as client:
+        with client_of(url, Settings(data=data)) as client:
             yield node, client
 
 

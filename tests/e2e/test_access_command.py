@@ -28,8 +28,8 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 def test_the_list_says_who_read_what_about_whom(data: Path) -> None:
     found = json.loads(ok(data, "access", "list", "--json"))["records"]
     assert [(r["what"], r["role"]) for r in found if r["what"] != "access_log"] == [
-        ("profile", "analyst"),
-        ("trail", "analyst"),
+        ("profile", "admin"),
+        ("trail", "admin"),
         ("sql", "admin"),
         ("sql", "analyst"),
     ]
@@ -70,3 +70,12 @@ def test_wrong_usage_is_one_sentence(data: Path) -> None:
 def test_without_a_running_node_the_log_is_asked_all_the_same(tmp_path: Path) -> None:
     assert ok(tmp_path / "data", "access", "list").decode() == "there is no such read\n"
     assert b"nothing found" in ok(tmp_path / "data", "access", "verify")
+
+
+def test_a_command_asks_in_the_role_that_is_named_and_a_roles_token_can_be_had(data: Path) -> None:
+    assert "the caller is analyst" in complaint(data, "--role", "analyst", "candidate", "show", WHO)
+    assert "the caller is recruiter" in complaint(data, "findings", RAPPORT_ROLE="recruiter")
+    tokens = json.loads((data / "tokens.json").read_text())
+    assert ok(data, "token").decode().strip() == tokens["admin"]
+    assert ok(data, "--role", "service", "token").decode().strip() == tokens["service"]
+    assert ok(data, "token", "analyst").decode().strip() == tokens["analyst"]

@@ -15,11 +15,17 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import orjson
 import pytest
 
-from api.node import Node
+from api.node import Node, last_checkpoint
+from consumers.verification import Finding, Summary, verify
 from domain.candidate import ERASED
+from domain.evidence import parse
+from domain.verifying import verify as evidence_verified
 from infra import codec
+from infra.crypto.signing import check
+from infra.jetstream import LedgerReader
 from tests.e2e.harness import ROOT, TIMEOUT_S, environment
 from tests.e2e.test_personal_data import everything, forms
 from tests.integration.test_http import did, get, is_problem, record, running, until
@@ -171,6 +177,132 @@ def test_killed_at_any_step_the_next_start_finishes_it(tmp_path: Path, step: int
         is_problem(http.get(f"/v1/candidates/{WHO}"), 410, "erased")
         assert id_of(http, BYSTANDER)
     assert left(data, {"mark": forms(MARK)}) == []
+
+
+def sealed_parts(node: Node, records: set[str]) -> dict[str, set[bytes]]:
+    """What the ledger holds of these records' events, by seq: the sealed part, as it is stored and as it is."""
+    found = {}
+    for batch in LedgerReader(node.connection, node.stream).read_batches():
+        for message in batch:
+            state = orjson.loads(message.body)["state"]
+            if message.subject.rpartition(".")[2] in records and b'"erased"' not in message.body:
+                found[f"event {message.seq}"] = {state["sealed"].encode(), base64.b64decode(state["sealed"])}
+    return found
+
+
+def verified(node: Node) -> tuple[int, list[Finding]]:
+    """How many events are purged, and what is wrong."""
+    with node.projector.cursor() as cursor:
+        items = list(verify(node.connection, node.stream, cursor, last_checkpoint(node.settings)))
+    summary = items[-1]
+    assert isinstance(summary, Summary)
+    return summary.purged, [item for item in items if isinstance(item, Finding)]
+
+
+def test_after_a_purge_no_stored_byte_is_left_either(tmp_path: Path) -> None:
+    """Asked for after an erasure, by its id: the sealed parts go from every file. What was signed before still fits,
+    also in a mirror filled anew, and the evidence of the others and of what remains verifies."""
+    data = tmp_path / "data"
+    with a_node(data) as (node, http):
+        record(http, *PERSON, did("sourced", BYSTANDER, first_name="Grace"), did("tagged", BYSTANDER, tag="kept"))
+        id_ = id_of(http, WHO)
+        person = node.forest_of(id_).members(id_)
+        secrets = {"mark": forms(MARK)} | sealed_parts(node, person)
+        count = len(secrets) - 1
+        assert count >= len(PERSON)
+        before = http.get(f"/v1/compliance/candidates/{BYSTANDER}/evidence").content
+        found = certified(http, erase(http, WHO)["erasure"])
+        assert (found["purge"], found["bodies_removed"]) == (False, 0)
+        assert any("event" in place for place in left(data, secrets)), "the envelope stays until it is purged"
+        again = erase(http, found["erasure"], purge=True)
+        assert (again["erasure"], again["certified"]) == (found["erasure"], False)
+        found = certified(http, found["erasure"])
+        assert (found["purge"], found["bodies_removed"]) == (True, count)
+        text = certificate_of(http, found)
+        assert all(f"the bodies of {r['bodies']} of them removed" in text for r in found["records"])
+        assert erase(http, id_, purge=True)["certified"], "asked again, by a record, it has nothing to do"
+        assert verified(node) == (count, [])
+        signed = node.notary.covering(node.ledger.last_seq())[1]
+        remaining = http.get(f"/v1/compliance/candidates/{id_}/evidence").content
+        rows = mirror_of(node)
+    assert left(data, secrets) == []
+    for path in data.glob("views.duckdb*"):
+        path.unlink()
+    with a_node(data) as (node, http):
+        until(lambda: node.projector.checkpoint >= node.ledger.last_seq(), 60.0)
+        assert verified(node) == (count, [])
+        assert mirror_of(node) == rows
+        assert node.notary.covering(node.ledger.last_seq())[1] == signed
+        after = http.get(f"/v1/compliance/candidates/{BYSTANDER}/evidence").content
+        is_problem(http.post("/v1/interactions", json=did("tagged", {"id": id_}, tag="x")), 410, "erased")
+        assert node.unready() == []
+    for content in (before, remaining, after):
+        evidence_verified(content, check)
+    purged = [event for event in parse(remaining).events if event.stored is None]
+    assert {event.record for event in purged} == {id_}
+
+
+def certificate_of(http: httpx.Client, found: dict[str, Any]) -> str:
+    return http.get(f"/v1/compliance/erasures/{found['erasure']}/certificate").raise_for_status().text
+
+
+def mirror_of(node: Node) -> list[Any]:
+    with node.projector.cursor() as cursor:
+        columns = "seq, recorded_at, kind, id, version, type, occurred_at, hash, body, fields"
+        return cursor.execute(f"select {columns} from pii.events order by seq").fetchall()  # noqa: S608 - our own columns
+
+
+DYING_AT_A_PURGE = """
+import os, signal, sys
+import infra.erasing, infra.purging
+from api.cli.main import main
+calls, at, when = 0, int(sys.argv[1]), sys.argv[2]
+def dying(step):
+    def run(*args, **options):
+        global calls
+        calls += 1
+        if calls == at and when == "before":
+            os.kill(os.getpid(), signal.SIGKILL)
+        result = step(*args, **options)
+        if calls == at:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return result
+    return run
+infra.purging.Purging._delete = dying(infra.purging.Purging._delete)
+infra.purging._name = dying(infra.purging._name)
+infra.purging.erase_messages = dying(infra.purging.erase_messages)
+sys.argv[:3] = ["rapport"]
+main()
+"""
+"""The command, killed before or after the nth step of a purge: events named, deletions begun, an event deleted."""
+PURGE_STEPS = 12
+
+
+@pytest.mark.parametrize(
+    "step", range(1, PURGE_STEPS + 1) if SOAK else random.Random(SEED).sample(range(1, PURGE_STEPS + 1), 2)
+)
+def test_a_purge_killed_anywhere_is_finished_by_the_next_start(tmp_path: Path, step: int) -> None:
+    data = tmp_path / "data"
+    with a_node(data) as (node, http):
+        record(http, *PERSON, did("sourced", BYSTANDER, first_name="Grace"))
+        id_ = id_of(http, WHO)
+        secrets = sealed_parts(node, node.forest_of(id_).members(id_))
+    when = random.Random(SEED + step).choice(["before", "after"])
+    asked = ["erase", WHO, "--ground", "objection", "--purge", "--yes"]
+    dying = subprocess.run(
+        [sys.executable, "-c", DYING_AT_A_PURGE, str(step), when, "--data", data, *asked],
+        env=environment(),
+        cwd=ROOT,
+        capture_output=True,
+        timeout=TIMEOUT_S,
+        check=False,
+    )
+    assert dying.returncode == -signal.SIGKILL, dying.stderr
+    with a_node(data) as (node, http):
+        (erasure,) = get(http, "/v1/compliance/erasures")["erasures"]
+        assert certified(http, erasure["erasure"])["bodies_removed"] == len(secrets)
+        assert verified(node) == (len(secrets), [])
+    assert left(data, secrets) == []
 
 
 def test_whoever_shares_an_identifier_with_the_erased_stays_reachable_by_their_own(tmp_path: Path) -> None:

@@ -39,7 +39,7 @@ def undisturbed(history: Path, tmp_path_factory: pytest.TempPathFactory) -> Cont
 def size(data: Path) -> int:
     """Bytes in the ledger's own files: how far an import has come, seen from outside."""
     total = 0
-    for folder, _, names in os.walk(data / "nats" / "jetstream" / "$G" / "streams"):
+    for folder, _, names in os.walk(data / "nats" / "jetstream" / "RAPPORT" / "streams"):
         for name in (n for n in names if n.endswith(".blk")):
             with contextlib.suppress(FileNotFoundError):
                 total += (Path(folder) / name).stat().st_size

@@ -17,7 +17,7 @@ from pathlib import Path
 import pytest
 
 from infra.nats_server import find_binary, server_info
-from tests.e2e.harness import alive, complaint, did, lines, ok, process, server_pid, stop, until, up
+from tests.e2e.harness import alive, complaint, did, lines, ok, process, rapport, server_pid, stop, until, up
 
 ADA = "ada@example.com"
 
@@ -156,7 +156,8 @@ def test_a_folder_that_cannot_be_used_is_one_sentence(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("key", ["missing", "other", "empty", "binary", "text", "variable", "folder"])
-def test_without_the_right_master_key_the_node_does_not_start_and_changes_nothing(data: Path, key: str) -> None:
+def test_without_the_right_master_key_what_needs_it_is_refused_in_one_sentence(data: Path, key: str) -> None:
+    """And the rest goes on. Nothing is changed, so that all is as before when the right one is back."""
     path, env = data / "master.key", {}
     right = path.read_bytes()
     other = base64.b64encode(os.urandom(32))
@@ -170,9 +171,15 @@ def test_without_the_right_master_key_the_node_does_not_start_and_changes_nothin
             path.mkdir()
         case _:
             path.write_bytes({"other": other, "empty": b"", "binary": os.urandom(32), "text": b"secret"}[key])
-    sentence = complaint(data, "status", **env)
-    assert "master" in sentence
-    assert other.decode() not in sentence
+    shown = rapport(data, "status", "--json", **env)
+    assert (shown.returncode, shown.stderr) == (1, b"")
+    needed = json.loads(shown.stdout)["master_key_id"]
+    (reason,) = json.loads(shown.stdout)["reasons"]
+    sentence = complaint(data, "candidate", "show", "p7@example.com", **env)
+    for said in (reason, sentence):
+        assert f"master key {needed}" in said
+        assert other.decode() not in said
+    assert b"300" in ok(data, "query", "select count(*) from pii.profile", "--role", "admin", "-f", "csv", **env)
     if key == "missing":
         assert not path.exists(), "a key made up now would only hide that the right one is gone"
     if key == "folder":

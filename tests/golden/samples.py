@@ -54,9 +54,16 @@ OTHER = "ab" * 16
 MATTER = "cd" * 16
 
 _BEFORE = ON_CANDIDATE | EVIDENCE | {"purpose": "open_tracking"}
+_ERASED = ON_CANDIDATE | {
+    "erasure": "ef" * 16,
+    "ground": ErasureGround.OBJECTION,
+    "request": MATTER,
+    "bodies": ((12, "sha256:0f0f0f0f"), (13, "sha256:f0f0f0f0")),
+}
 READ_AS: dict[str, Event] = {
     "candidate.consent_given.v1": candidate.ConsentGiven(**_BEFORE, expires_at=datetime(2027, 3, 1, tzinfo=UTC)),
     "candidate.consent_withdrawn.v1": candidate.ConsentWithdrawn(**_BEFORE),
+    "candidate.erased.v1": candidate.Erased(**_ERASED),
 }
 """What an older golden file (`<kind>.<type>.v<n>`) is read as, where that is not the sample of the newest version."""
 
@@ -100,11 +107,11 @@ def samples() -> dict[str, Event]:
         candidate.RequestClosed(**on, request=MATTER, outcome=RequestOutcome.REFUSED, explanation="not Ada's own data"),
         candidate.RecipientNotified(**on, recipient="greenhouse", about="erasure", acknowledged=True, request=MATTER),
         candidate.Erased(
-            **on,
-            erasure="ef" * 16,
-            ground=ErasureGround.OBJECTION,
-            request=MATTER,
-            bodies=((12, "sha256:0f0f0f0f"), (13, "sha256:f0f0f0f0")),
+            **_ERASED,
+            envelopes=(
+                (1, "sourced", datetime(2026, 2, 1, 8, 0, 0, 123456, tzinfo=UTC)),
+                (2, "tagged", datetime(2026, 2, 2, tzinfo=UTC)),
+            ),
         ),
         pool.Created(**ENVELOPE, name="Berlin backend", description="People in Berlin", rule=RULE),
         pool.RuleChanged(**ENVELOPE, rule=RULE),

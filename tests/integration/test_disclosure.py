@@ -16,7 +16,7 @@ from uuid import UUID, uuid4
 import httpx
 import pytest
 
-from api.cli.client import served
+from api.cli.client import client_of, served
 from api.disclosure.archive import NAMES
 from api.disclosure.document import Person, schema
 from api.disclosure.values import rows
@@ -199,7 +199,7 @@ def test_a_view_added_later_is_in_it_and_one_that_fails_is_named(tmp_path: Path)
         (folder / name / "view.sql").write_text(query)
     configure("error")
     settings = Settings(data=tmp_path / "node", port=0, views=folder)
-    with Node(settings) as node, served(node) as url, httpx.Client(base_url=url, trust_env=False) as http:
+    with Node(settings) as node, served(node) as url, client_of(url, settings) as http:
         who = somebody()
         record(http, did("sourced", who, source="x", first_name="Ada"))
         document = Person.model_validate_json(exported(http, who)["person.json"])

@@ -70,21 +70,21 @@ def test_pages_follow_each_other_without_gap_or_double(http: httpx.Client) -> No
     assert whole["total"] == len(whole["findings"]) >= 15
     place, paged = None, []
     while True:
-        page = found(http, limit=4, **({} if place is None else {"cursor": place}))
+        page = found(http, limit=4, **({} if place is None else {"after": place}))
         paged += page["findings"]
         assert page["total"] == whole["total"]
         if (place := page["next"]) is None:
             break
     assert paged == whole["findings"]
     end = f"{paged[-1]['kind']}:{paged[-1]['seq']}"
-    beyond = found(http, cursor=end)
+    beyond = found(http, after=end)
     assert (beyond["findings"], beyond["total"], beyond["next"]) == ([], whole["total"], None)
     of_kind = found(http, kind="notice_overdue", limit=1000)["findings"]
     assert of_kind == [row for row in paged if row["kind"] == "notice_overdue"]
 
 
 @pytest.mark.parametrize(
-    "asked", [{"kind": "unheard_of"}, {"cursor": "unheard_of:3"}, {"cursor": "3"}, {"limit": 0}, {"as_of": "yesterday"}]
+    "asked", [{"kind": "unheard_of"}, {"after": "unheard_of:3"}, {"after": "3"}, {"limit": 0}, {"as_of": "yesterday"}]
 )
 def test_a_question_that_cannot_be_meant_is_refused(http: httpx.Client, asked: dict[str, Any]) -> None:
     """A cursor of no kind must not read as `nothing found`."""

@@ -20,7 +20,7 @@ import httpx
 import pyarrow as pa
 import pytest
 
-from api.cli.client import bind, served
+from api.cli.client import bind, client_of, served
 from api.http.roles import RIGHTS, Role, Tokens
 from api.node import Node
 from infra.logging import configure
@@ -36,7 +36,7 @@ def running(folder: Path) -> Iterator[tuple[Node, httpx.Client]]:
     with (
         Node(Settings(data=folder, port=0)) as node,
         served(node) as url,
-        httpx.Client(base_url=url, timeout=60.0, trust_env=False) as client,
+        client_of(url, node.settings) as client,
     ):
         yield node, client
 
@@ -536,7 +536,7 @@ def test_sql_reads_no_environment_and_no_secrets(http: httpx.Client) -> None:
 def test_sql_that_is_stopped_or_fails_leaves_the_next_one_unharmed(
     http: httpx.Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setitem(RIGHTS, Role.ANALYST, replace(RIGHTS[Role.ANALYST], max_seconds=0.3, max_rows=1_000))
+    monkeypatch.setitem(RIGHTS, Role.ADMIN, replace(RIGHTS[Role.ADMIN], max_seconds=0.3, max_rows=1_000))
     endless = "select count(*) from range(10000000) a, range(10000000) b where a.range * b.range % 7 = 3"
     assert "longer" in is_problem(http.post("/v1/sql", json={"query": endless}), 422, "query-too-long")
     many = http.post("/v1/sql", json={"query": "from range(1001)"})

@@ -10,10 +10,9 @@ from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
-import httpx
 import pytest
 
-from api.cli.client import Client, served
+from api.cli.client import Client, client_of, served
 from api.cli.data import rejected_path, run_import
 from api.http.roles import Role, Tokens
 from api.importing import FileRefused, open_source
@@ -44,7 +43,7 @@ def client(folder: Path) -> Iterator[Client]:
     with (
         Node(Settings(data=folder, port=0)) as node,
         served(node) as url,
-        httpx.Client(base_url=url, timeout=60.0, trust_env=False) as http,
+        client_of(url, node.settings) as http,
     ):
         yield Client(http)
 

@@ -418,7 +418,7 @@ def blocks_of(server: EmbeddedServer, stream: Stream) -> bytes:
 
 
 def folder_of(server: EmbeddedServer, stream: Stream) -> Path:
-    return server.store_dir / "$G" / "streams" / stream.name
+    return server.store_dir / "RAPPORT" / "streams" / stream.name
 
 
 def test_snapshots_of_a_ledger_that_was_swapped_for_an_older_copy_are_not_used(

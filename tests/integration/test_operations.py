@@ -21,7 +21,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from pydantic import SecretStr
 
 from api import building
-from api.cli.client import served
+from api.cli.client import client_of, served
 from api.node import Node, NodeError
 from api.references import reference_of
 from api.reopening import is_shut
@@ -514,7 +514,7 @@ def test_a_full_disk_stops_the_views_with_a_sentence_and_they_go_on_when_there_i
     with (
         Node(settings) as node,
         served(node) as url,
-        httpx.Client(base_url=url, timeout=60.0, trust_env=False) as http,
+        client_of(url, node.settings) as http,
     ):
         wait_for(node, events_of(http, 30))
         threshold = "10KB" if fails == "checkpoint" else "1GB"

@@ -15,7 +15,7 @@ import duckdb
 import httpx
 import pytest
 
-from api.cli.client import served
+from api.cli.client import client_of, served
 from api.node import Node, NodeError
 from consumers.notary import last_signed
 from consumers.verification import Finding, Kind, Summary, verify
@@ -39,7 +39,7 @@ def node_of(data: Path, **settings: Any) -> Iterator[tuple[Node, httpx.Client]]:
     with (
         Node(Settings(data=data, port=0, **{"checkpoint_every_s": 0, **settings})) as node,
         served(node) as url,
-        httpx.Client(base_url=url, timeout=60.0, trust_env=False) as http,
+        client_of(url, node.settings) as http,
     ):
         yield node, http
 

@@ -22,7 +22,7 @@ import polars as pl
 import pyarrow.dataset
 import pytest
 
-from api.cli.client import Client, RequestRefused, served
+from api.cli.client import Client, RequestRefused, client_of, served
 from api.cli.exporting import export
 from api.generator import generate
 from api.importing import FileRefused
@@ -45,7 +45,7 @@ def running(data: Path, **settings: Any) -> Iterator[tuple[Node, httpx.Client]]:
     with (
         Node(Settings(data=data, port=0, **settings)) as node,
         served(node) as url,
-        httpx.Client(base_url=url, timeout=60.0, trust_env=False) as http,
+        client_of(url, node.settings) as http,
     ):
         yield node, http
 

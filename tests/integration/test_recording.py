@@ -62,7 +62,7 @@ def writer(url: str, master: LocalMasterKey, forest_of: Callable[[str], Forest])
     with Connection(url) as connection:
         keyring = Keyring(Bucket(connection, "keys"), master)
         ledger = Ledger(JetStreamApplicationRecorder(connection, declare_stream(connection)), keyring)
-        claims = Claims(Bucket(connection, "claims"), keyring.pepper())
+        claims = Claims(Bucket(connection, "claims"), keyring.pepper)
         with closing(Recording(ledger, claims, forest_of)) as recording:
             yield Writer(connection, keyring, ledger, recording, forest_of)
 
@@ -208,7 +208,7 @@ class HalfwayBucket:
 def another(node: Node | Writer, claims: Callable[[Bucket, bytes], Claims]) -> Iterator[tuple[Recording, Any]]:
     """A second write side on the node's ledger, with claims of its own making."""
     bucket = Bucket(node.connection, "claims")
-    made = claims(bucket, node.keyring.pepper())
+    made = claims(bucket, node.keyring.pepper)
     with closing(Recording(node.ledger, made, node.forest_of)) as recording:
         yield recording, made
 
@@ -272,7 +272,7 @@ def test_a_node_that_loses_one_of_two_identifiers_while_claiming_them_goes_on_wi
     who = {"email": somebody(), "ref": f"ats:{uuid4().hex}"}
     won: list[str] = []
 
-    def claims(bucket: Bucket, pepper: bytes) -> Claims:
+    def claims(bucket: Bucket, pepper: Callable[[], bytes]) -> Claims:
         return Claims(HalfwayBucket(bucket, lambda: won.append(sourced(there, {"ref": who["ref"]}))), pepper)
 
     with another(here, claims) as (recording, _):

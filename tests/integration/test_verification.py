@@ -119,18 +119,19 @@ def verified(node: Node, signed: Checkpoint | None) -> list[Item]:
 
 def both_ways(node: Node, window: int, signed: Checkpoint | None) -> tuple[list[Item], list[Item], int]:
     """What is found with whole stretches compared, what is found event by event, and how many were alike as a whole."""
-    whole = verification._Verification._agrees
+    whole = verification._Verification._agreed
     alike: list[bool] = []
 
-    def agrees(*arguments: Any) -> bool:
-        alike.append(whole(*arguments))
-        return alike[-1]
+    def agreed(*arguments: Any) -> dict[int, bytes] | None:
+        found = whole(*arguments)
+        alike.append(found is not None)
+        return found
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(verification, "WINDOW", window)
-        patch.setattr(verification._Verification, "_agrees", agrees)
+        patch.setattr(verification._Verification, "_agreed", agreed)
         fast = verified(node, signed)
-        patch.setattr(verification._Verification, "_agrees", lambda *_: False)
+        patch.setattr(verification._Verification, "_agreed", lambda *_: None)
         return fast, verified(node, signed), sum(alike)
 
 

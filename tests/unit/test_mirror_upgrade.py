@@ -1,15 +1,19 @@
 """A file of an older version of Rapport is brought up to date in place; what it proves of the ledger stays."""
 
 from pathlib import Path
+from typing import Any
 
 import duckdb
+import pyarrow as pa
 import pytest
 from duckdb import DuckDBPyConnection
 from hypothesis import given
 
+from domain import candidate as c
 from infra.duckdb import open_database
-from projections import MirrorOutdated, Projector
+from projections import BATCH_SCHEMA, MirrorOutdated, Projector, rewriting, scope
 from tests.unit.histories import (
+    EPOCH,
     Recorded,
     acts,
     contents,
@@ -22,6 +26,7 @@ from tests.unit.histories import (
     table,
     tags,
 )
+from tests.unit.test_views_erased import named
 
 SCHEMA_1 = Path(__file__).parents[1] / "golden" / "mirror" / "schema_1.sql"
 GAP = (7, 9, "an accepted loss")
@@ -59,6 +64,16 @@ def older(path: Path, found: DuckDBPyConnection) -> None:
         old.execute("insert into ops.known_gaps values (?, ?, ?, now())", GAP)
 
 
+def reached_by_index(connection: DuckDBPyConnection) -> list[Any]:
+    """Every row as a batch reads it again, out of what stands in one piece; the same as its columns hold."""
+    ids = "select distinct id as candidate_id, id as old_id from pii.events"
+    connection.execute(f"create or replace temp table scope_records as {ids}")
+    scope.run(connection, "rows")
+    found = connection.execute("select distinct * from scope_rows order by seq").fetchall()
+    assert found == connection.execute("from scope_columns order by seq").fetchall()
+    return found
+
+
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("older")
@@ -74,14 +89,44 @@ def test_a_file_of_version_1_holds_the_same_after_the_upgrade(
     older(folder / "rapport.duckdb", database)
     connection = open_database(folder / "rapport.duckdb")
     try:
-        projector = Projector(connection)
-        mirror = "select * exclude (body, matter), matter from pii.events order by seq"
+        Projector(connection)
+        mirror = "select * exclude (body, matter, packed), matter from pii.events order by seq"
         assert connection.execute(mirror).fetchall() == database.execute(mirror).fetchall()
+        assert reached_by_index(connection) == reached_by_index(database)
         assert contents(connection) == contents(database)
         assert connection.execute("select first_seq, last_seq, reason from ops.known_gaps").fetchall() == [GAP]
-        projector.apply(table(history))
+        Projector(connection).apply(table(history))  # brought up to date once, and not again
         fresh(database).apply(table(history))
         assert contents(connection) == contents(database)
+    finally:
+        connection.close()
+
+
+def test_who_was_erased_in_a_file_of_version_3_can_be_purged_in_it(tmp_path: Path) -> None:
+    """Bodies that it holds go when an event names them, and it is known that the file is to be written anew."""
+    connection = open_database(tmp_path / "rapport.duckdb")
+    try:
+        id_ = "a" * 32
+        erased = c.Erased(occurred_at=EPOCH, actor="user:x", erasure=id_, ground="objection")
+        tagged = c.Tagged(occurred_at=EPOCH, actor="user:x", tag="x")
+        history = [Recorded(1, "candidate", id_, 1, tagged), Recorded(2, "candidate", id_, 2, erased)]
+        Projector(connection).apply(table(history))
+        connection.execute("update ops.rewritten set seq = 2")
+        for statement in (
+            "drop macro table ops.purged",
+            "drop index pii.events_of_id",
+            "drop index pii.events_of_target",
+            "alter table pii.events drop column packed",
+            "alter table ops.erased drop column purged_seq",
+            "update ops.views set version = 3 where name = 'mirror'",
+        ):
+            connection.execute(statement)
+        projector = Projector(connection)
+        assert not rewriting.is_needed(projector)
+        projector.apply(pa.Table.from_pylist([named(history, id_, 3)], schema=BATCH_SCHEMA))
+        assert connection.execute("select seq from pii.events where body is null").fetchall() == [(1,)]
+        assert rewriting.is_needed(projector)
+        assert rewriting.rewritten_up_to(projector) == 2
     finally:
         connection.close()
 

@@ -1,14 +1,18 @@
 """What the views hold of somebody who was erased: nothing, however they came to it."""
 
+import json
 from dataclasses import replace
+from hashlib import sha256
+from typing import Any
 
+import pyarrow as pa
 from duckdb import DuckDBPyConnection
 from hypothesis import given
 from hypothesis import strategies as st
 
 from domain import candidate as c
 from domain.event import Event
-from projections import rebuild
+from projections import BATCH_SCHEMA, rebuild
 from projections.view import PERSONAL_COLUMNS
 from tests.unit.histories import (
     CANDIDATES,
@@ -84,6 +88,53 @@ def test_no_view_holds_anything_of_the_erased_nor_does_the_mirror_beyond_the_env
     ).fetchall()
     assert left
     assert not any(value is not None for row in left for value in row)
+
+
+@examples(8)
+@given(st.data())
+def test_purging_and_filling_anew_commute(database: DuckDBPyConnection, data: st.DataObject) -> None:
+    """Bodies purged in place, and a file filled from a ledger that has them no more: the same rows, and the same views
+    as without the purge."""
+    history, gone = data.draw(erased_histories(*anything))
+    naming = [named(history, id_, len(history) + place) for place, id_ in enumerate(sorted(gone), 1)]
+    projector = fresh(database)
+    for start, end in data.draw(cuts(len(history))):
+        projector.apply(table(history[start:end]))
+    without = contents(database)
+    for row in naming:
+        projector.apply(pa.Table.from_pylist([row], schema=BATCH_SCHEMA))
+    in_place = mirror(database)
+    assert contents(database) == without
+    rows = [left_of(r) if r.id in gone and r.event.type != "erased" else r.row for r in history] + naming
+    projector = fresh(database)
+    for start, end in data.draw(cuts(len(rows))):
+        projector.fill(pa.Table.from_pylist(rows[start:end], schema=BATCH_SCHEMA))
+    projector.settle()
+    assert mirror(database) == in_place
+    assert contents(database) == without
+
+
+def named(history: list[Recorded], id_: str, seq: int) -> dict[str, Any]:
+    """The row of the event at `seq` that names what there is of a record as purged."""
+    own = [r for r in history if r.id == id_ and r.event.type != "erased"]
+    event = c.Erased(
+        occurred_at=EPOCH,
+        actor="user:dpo",
+        erasure=ERASURE,
+        ground="objection",
+        bodies=tuple((r.seq, f"sha256:{sha256(r.row['body']).hexdigest()}") for r in own),
+        envelopes=tuple((r.version, r.event.type, r.row["recorded_at"]) for r in own),
+    )
+    version = 1 + sum(r.id == id_ for r in history)
+    row = Recorded(seq, "candidate", id_, version, event, key_destroyed=True).row
+    return row | {"body": json.dumps({"state": event.model_dump(mode="json")}).encode()}
+
+
+def left_of(recorded: Recorded) -> dict[str, Any]:
+    """The row of a purged event, as the decoder makes it of what the naming event says."""
+    row = recorded.row
+    kept = {name: row[name] for name in ("seq", "recorded_at", "kind", "id", "version", "type")}
+    return kept | {"hash": sha256(row["body"]).digest()}
 
 
 def mirror(database: DuckDBPyConnection) -> list[object]:

@@ -1,9 +1,11 @@
 -- The ledger's messages as the mirror says they were. `subject` is null unless the stored body begins with the aggregate,
--- version and type noted beside it, written as our events are: what is written otherwise has to be looked at by itself.
--- Rows lie in order of seq. They are not sorted, which costs as much as reading them: another order is a difference.
+-- version and type noted beside it, written as our events are: what is written otherwise has to be looked at by itself. Of a
+-- row without a body it is what is noted.
+-- Rows lie in order of seq. They are not sorted, which costs as much as reading them; those that an erasure has changed lie
+-- behind the others.
 select
     seq, epoch_us(recorded_at) as recorded_at_us,
-    case when body[:octet_length(head)] = head then $prefix || '.' || kind || '.' || hex[:2] || '.' || hex end as subject,
+    case when body is null or body[:octet_length(head)] = head then $prefix || '.' || kind || '.' || hex[:2] || '.' || hex end as subject,
     coalesce(hash, ''::blob) as hash, body
 from (
     select

@@ -1,1 +1,3 @@
-select count(*) > 0 from ops.erased where was_here and seq > (select seq from ops.rewritten)
+select count(*) > 0
+from ops.erased
+where greatest(if(was_here, seq, 0), coalesce(purged_seq, 0)) > (select seq from ops.rewritten)

@@ -1,0 +1,94 @@
+"""`rapport webhooks`: which providers' webhooks are taken, by which secrets, and what came that nobody knows."""
+
+import secrets
+import sys
+from typing import Annotated, Any
+
+import typer
+
+from api.cli import output
+from api.cli.client import connect
+from api.cli.parameters import JSON
+
+app = typer.Typer(help="Providers whose webhooks are taken.", no_args_is_help=True)
+
+
+Provider = Annotated[str, typer.Argument(metavar="PROVIDER", help="As in `rapport webhooks list`.")]
+
+
+@app.command("add")
+def add(
+    context: typer.Context,
+    provider: Provider,
+    secret: Annotated[
+        str | None, typer.Option("--secret", help="What its deliveries are proved by; - reads it from standard input.")
+    ] = None,
+    json: JSON = False,
+) -> None:
+    """Take a provider's deliveries, or add a newer secret beside those there are. See docs/webhooks.md for each.
+
+    For Postmark without --secret one is made, and shown this once. Example: rapport webhooks add sendgrid --secret -
+    """
+    given = sys.stdin.read().strip() if secret == "-" else secret  # noqa: S105 - says where it comes from
+    made = None
+    if given is None:
+        if provider != "postmark":
+            raise typer.BadParameter(f"{provider} shows a secret or key of its own; give it with --secret -")
+        given = made = secrets.token_urlsafe(32)
+    with connect(context.obj) as client:
+        found = client.send("POST", f"/v1/webhook-providers/{provider}/secrets", json={"secret": given})
+    if json:
+        output.as_json(found | ({} if made is None else {"secret": made}))
+        return
+    output.say(f"deliveries of {provider} are taken at /v1/webhooks/{provider} (secret {found['fingerprint']})")
+    if made is not None:
+        output.say(f"the address to give to {provider} ends in /v1/webhooks/{provider}/{made}; it is not shown again")
+
+
+@app.command("list")
+def list_(context: typer.Context, json: JSON = False) -> None:
+    """The providers there are; of those that are on, the fingerprints of the secrets, the newest first."""
+    with connect(context.obj) as client:
+        found = client.send("GET", "/v1/webhook-providers")
+    if json:
+        output.as_json(found)
+        return
+    rows = ([p["provider"], p["on"], ", ".join(p["secrets"])] for p in found["providers"])
+    output.table("Webhooks", ["provider", "taken", "secrets"], rows)
+    if found["failure"]:
+        output.say(f"the file of secrets is not used as it is now: {found['failure']}")
+
+
+@app.command("remove")
+def remove(
+    context: typer.Context,
+    provider: Provider,
+    fingerprint: Annotated[str | None, typer.Option("--secret", help="Of one secret; all of them if unset.")] = None,
+    json: JSON = False,
+) -> None:
+    """Take no more of a provider, or no more by one secret. What waits in the queue is recorded all the same."""
+    with connect(context.obj) as client:
+        found = client.send("DELETE", f"/v1/webhook-providers/{provider}", fingerprint=fingerprint)
+    if json:
+        output.as_json(found)
+    else:
+        output.say(f"removed {found['removed']} of the secrets of {provider}")
+
+
+@app.command("unknown")
+def unknown(context: typer.Context, json: JSON = False) -> None:
+    """Kinds of deliveries that nobody knows: kept, not recorded. `rapport dead-letters show ID` opens the newest."""
+    with connect(context.obj) as client:
+        found: dict[str, Any] = client.send("GET", "/v1/webhook-kinds")
+    if json:
+        output.as_json(found)
+        return
+    if not found["kinds"]:
+        output.say("there are none")
+        return
+    output.table(
+        "Unknown kinds",
+        ["id", "provider", "kind", "count", "last seen"],
+        ([k["id"], k["provider"], k["kind"], k["count"], k["last_seen"]] for k in found["kinds"]),
+        whole=("id", "provider", "last seen"),
+    )

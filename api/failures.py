@@ -1,0 +1,13 @@
+"""Why a node cannot start, or cannot answer."""
+
+
+class NodeError(Exception):
+    """The node cannot start; one sentence with the way out."""
+
+
+class ViewsBehind(Exception):
+    """The views did not reach the ledger position asked for in time."""
+
+
+class LedgerLost(NodeError):
+    """Of what the views saw in the ledger, or of the keys to it, something is not there any more."""

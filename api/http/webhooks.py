@@ -1,0 +1,221 @@
+"""`POST /v1/webhooks/{provider}`: a provider's delivery is verified, stored sealed, and answered. Nothing else is done.
+
+Reading and recording come later, from the queue: no decision, no view and no key of a person is between a provider and
+its answer.
+"""
+
+from typing import Annotated, Any
+
+import structlog
+from eventsourcing.persistence import DataError, OperationalError
+from fastapi import APIRouter, Path, Query, Request
+from fastapi.concurrency import run_in_threadpool
+from fastapi.responses import JSONResponse, Response
+from pydantic import BaseModel, ConfigDict, Field
+
+from api.http.problems import problem
+from api.http.reads import WRITES, reads_nothing
+from api.http.roles import OFFICERS, OPERATORS, open_to_anybody
+from api.intake import Intake
+from consumers.webhooks.delivery import Answered, Delivery, ProvedByToken, Provider, Refused, Untimed
+from domain.event import utc_now
+from infra.ingest import Taken
+from infra.webhook_secrets import WebhooksRefused, fingerprint_of
+
+MAX_BODY_BYTES = 4_000_000
+"""Of one delivery; the longest that a provider documents is SendGrid's, below 1 MB."""
+MOST_AT_ONCE = 256
+REFUSED = {"malformed": 400}
+ACCEPTED = 202
+TAKEN: dict[int | str, dict[str, Any]] = {200: {"description": "taken, in the words of this provider"}}
+
+DOOR = WRITES | open_to_anybody("providers have no token of ours: each delivery proves itself by the provider's means")
+NO_PERSON = reads_nothing("names and counts of providers")
+
+router = APIRouter(tags=["webhooks"])
+log = structlog.get_logger()
+
+
+class Secret(BaseModel):
+    """By what deliveries of a provider are known."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    secret: Annotated[str, Field(max_length=10_000, repr=False)]
+
+
+@router.post(
+    "/v1/webhooks/{provider}",
+    summary="Take a provider's delivery",
+    openapi_extra=DOOR,
+    status_code=ACCEPTED,
+    response_class=Response,
+    responses=TAKEN,
+)
+async def take(request: Request, provider: Annotated[str, Path(max_length=40)]) -> Response:
+    """Answers 202, or what the provider expects, once the delivery is on disk; 401 when it is not theirs."""
+    return await _take(request, provider, None)
+
+
+@router.post(
+    "/v1/webhooks/{provider}/{path_secret}",
+    summary="Take a delivery of a provider that cannot sign",
+    openapi_extra=DOOR,
+    status_code=ACCEPTED,
+    response_class=Response,
+    responses=TAKEN,
+)
+async def take_by_path(
+    request: Request, provider: Annotated[str, Path(max_length=40)], path_secret: Annotated[str, Path(max_length=500)]
+) -> Response:
+    """As without; the secret stands in the address."""
+    return await _take(request, provider, path_secret)
+
+
+async def _take(request: Request, name: str, path_secret: str | None) -> Response:
+    intake: Intake = request.app.state.node.intake
+    provider, secrets = intake.providers.get(name), intake.secrets.of(name)
+    if provider is None or not secrets:
+        return problem(
+            404, "unknown-webhook", "no webhooks of this provider are taken; `rapport webhooks add` does that"
+        )
+    if intake.at_once >= MOST_AT_ONCE:
+        return problem(503, "webhooks-busy", "too many deliveries at a time; send it again", {"Retry-After": "1"})
+    intake.at_once += 1
+    try:
+        return await _verified(request, intake, provider, secrets, path_secret)
+    finally:
+        intake.at_once -= 1
+
+
+async def _verified(
+    request: Request, intake: Intake, provider: Provider, secrets: tuple[str, ...], path_secret: str | None
+) -> Response:
+    body = await _body(request)
+    if body is None:
+        intake.counted.note(provider.name, "refused")
+        return problem(413, "too-large", f"a delivery may have {MAX_BODY_BYTES:,} bytes")
+    headers = {key.decode("latin-1").lower(): value.decode("latin-1") for key, value in request.headers.raw}
+    delivery = Delivery(headers, body, utc_now(), path_secret)
+    refusal = await _refusal(intake, provider, delivery, secrets)
+    if refusal is not None:
+        return refusal
+    try:
+        taken = Taken(provider.name, delivery.received_at, headers, body)
+        await intake.take(await intake.first_received(taken) if isinstance(provider, Untimed) else taken)
+    except DataError:
+        intake.counted.note(provider.name, "refused")
+        return problem(413, "too-large", "the delivery is over the nats-server's `max_payload`; raise that")
+    except OperationalError as error:
+        intake.counted.note(provider.name, "postponed")
+        return problem(503, "not-taken", f"nothing was taken, send it again: {error}", {"Retry-After": "5"})
+    intake.counted.note(provider.name, "received")
+    return Response(status_code=provider.answer if isinstance(provider, Answered) else ACCEPTED)
+
+
+async def _refusal(
+    intake: Intake, provider: Provider, delivery: Delivery, secrets: tuple[str, ...]
+) -> JSONResponse | None:
+    """Why the delivery is not taken; None when it is the provider's."""
+    try:
+        await run_in_threadpool(provider.verify, delivery, secrets, delivery.received_at)
+        if isinstance(provider, ProvedByToken) and await intake.is_used(provider.name, *provider.proved(delivery)):
+            raise Refused("replayed", "this signature came with something else before")
+    except Refused as error:
+        intake.counted.note(provider.name, "refused")
+        return problem(REFUSED.get(error.code, 401), error.code, str(error))
+    except OperationalError as error:
+        intake.counted.note(provider.name, "postponed")
+        return problem(503, "not-verified", f"it cannot be verified just now: {error}", {"Retry-After": "5"})
+    except Exception as error:  # noqa: BLE001 - a body made to break a parser is no fault of the node
+        intake.counted.note(provider.name, "refused")
+        log.warning("a delivery broke its verification", provider=provider.name, error=type(error).__name__)
+        return problem(400, "malformed", "this is nothing that the provider documents")
+    return None
+
+
+async def _body(request: Request) -> bytes | None:
+    body = bytearray()
+    async for piece in request.stream():
+        body += piece
+        if len(body) > MAX_BODY_BYTES:
+            return None
+    return bytes(body)
+
+
+# ── which are taken ──
+
+
+@router.get("/v1/webhook-providers", summary="Providers whose webhooks are taken", openapi_extra=NO_PERSON | OFFICERS)
+def providers(request: Request) -> dict[str, Any]:
+    """Those there are, and the fingerprints of the secrets of those that are on, the newest first."""
+    intake: Intake = request.app.state.node.intake
+    taken = intake.secrets.all()
+    return {
+        "providers": [
+            {"provider": name, "on": name in taken, "secrets": [fingerprint_of(s) for s in taken.get(name, ())]}
+            for name in sorted(intake.providers)
+        ],
+        "failure": intake.secrets.failure,
+    }
+
+
+@router.post(
+    "/v1/webhook-providers/{provider}/secrets",
+    summary="Take a provider's webhooks, by one more secret",
+    openapi_extra=NO_PERSON | OPERATORS,
+    status_code=201,
+)
+def add(request: Request, provider: str, secret: Secret) -> Response:
+    """The newest secret comes first; the ones before go on until they are removed."""
+    intake: Intake = request.app.state.node.intake
+    if provider not in intake.providers:
+        return problem(404, "unknown-webhook", f"no such provider; known are {', '.join(sorted(intake.providers))}")
+    try:
+        intake.secrets.add(provider, secret.secret)
+    except WebhooksRefused as error:
+        return problem(409, "webhooks-refused", str(error))
+    return JSONResponse({"provider": provider, "fingerprint": fingerprint_of(secret.secret)}, 201)
+
+
+@router.delete(
+    "/v1/webhook-providers/{provider}",
+    summary="Take no more of a provider, or no more by one secret",
+    openapi_extra=NO_PERSON | OPERATORS,
+)
+def remove(
+    request: Request,
+    provider: str,
+    fingerprint: Annotated[str | None, Query(description="of the one secret to remove; all of them if absent")] = None,
+) -> Response:
+    """What is in the queue is recorded all the same."""
+    intake: Intake = request.app.state.node.intake
+    try:
+        removed = intake.secrets.remove(provider, fingerprint)
+    except WebhooksRefused as error:
+        return problem(409, "webhooks-refused", str(error))
+    if not removed:
+        return problem(404, "unknown-webhook", "there is no such secret; `rapport webhooks list` shows those there are")
+    return JSONResponse({"provider": provider, "removed": removed})
+
+
+@router.get(
+    "/v1/webhook-kinds",
+    summary="Kinds of deliveries that nobody knows",
+    openapi_extra=reads_nothing("providers' words for kinds of events, and counts") | OFFICERS,
+)
+def kinds(request: Request) -> dict[str, Any]:
+    """By provider and kind: how many there were, when the last came, and the number under which it is kept."""
+    intake: Intake = request.app.state.node.intake
+    return {
+        "kinds": [
+            {
+                "id": f"u{letter.seq}",
+                "provider": letter.provider,
+                "kind": letter.kind[:100],
+                "count": letter.number,
+                "last_seen": letter.kept_at.isoformat(),
+            }
+            for letter in intake.letters.kinds()
+        ]
+    }

@@ -1,0 +1,136 @@
+"""Webhooks of one node: the queue they wait in, the consumer, what is kept of them and for how long."""
+
+import asyncio
+import threading
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+import structlog
+from eventsourcing.persistence import OperationalError
+
+from consumers.ingest import Ingest
+from consumers.settling import Settling
+from consumers.webhooks.delivery import Provider
+from consumers.webhooks.registry import PROVIDERS
+from infra.crypto.master import MasterKey
+from infra.ingest import Queue, Seals, Taken
+from infra.ingest_letters import Letters
+from infra.jetstream import Connection
+from infra.jetstream.access import Access
+from infra.metrics import Deliveries
+from infra.recording import Recording
+from infra.settings import Settings
+from infra.webhook_secrets import WebhookSecrets
+
+SWEEP_EVERY_S = 3_600.0
+
+log = structlog.get_logger()
+
+
+class Intake:
+    """Starts with its streams declared; `start` consumes. `trouble` as for `Settling`."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        connection: Connection,
+        servers: Access,
+        master: MasterKey,
+        recording: Recording,
+        trouble: tuple[type[Exception], ...] = (),
+        providers: Mapping[str, Provider] = PROVIDERS,
+    ) -> None:
+        self.providers = providers
+        self.secrets = WebhookSecrets(settings.webhooks_file)
+        self.counted = Deliveries()
+        self.at_once = 0
+        """Deliveries at the door; counted on the loop of the HTTP server alone."""
+        self._connection = connection
+        self._seals = Seals(connection, master, settings.replicas)
+        self.queue = Queue(connection, self._seals, settings.replicas)
+        self.letters = Letters(connection, self._seals, settings.dead_letter_days, settings.replicas)
+        self._settling = Settling(self.queue, self.letters, recording, providers, self.counted, trouble)
+        self._ingest = Ingest(servers, self.queue, self._settling.settle)
+        self._over = threading.Event()
+        self._sweeping = threading.Thread(target=self._sweep_now_and_then, name="rapport-ingest-keys", daemon=True)
+
+    def start(self) -> None:
+        """Begins to record what waits."""
+        self._ingest.start()
+        self._sweeping.start()
+
+    def stop(self) -> None:
+        """Finishes what is being recorded; the rest waits in the queue. Safe to call twice."""
+        self._over.set()
+        self._ingest.stop()
+        if self._sweeping.is_alive():
+            self._sweeping.join()
+
+    async def take(self, taken: Taken) -> None:
+        """Returns when the delivery is on the server's disk. For any event loop. Raises OperationalError, DataError."""
+        sealed = await asyncio.to_thread(self.queue.sealed, taken)
+        await self._on_connection(self.queue.store(taken.provider, sealed))
+
+    async def is_used(self, provider: str, token: str, happening: str) -> bool:
+        """As `Queue.is_used`, for any event loop."""
+        return bool(await self._on_connection(self.queue.is_used(provider, token, happening)))
+
+    async def first_received(self, taken: Taken) -> Taken:
+        """The delivery, received when the same bytes first were. For any event loop. Raises OperationalError."""
+        at = await self._on_connection(self.queue.first_received(taken.provider, taken.body, taken.received_at))
+        return replace(taken, received_at=at)
+
+    async def _on_connection(self, coroutine: Any) -> Any:
+        try:
+            running = asyncio.run_coroutine_threadsafe(coroutine, self._connection.loop)
+        except RuntimeError:
+            coroutine.close()
+            raise OperationalError("the connection to NATS is closed") from None
+        return await asyncio.wrap_future(running)
+
+    def retry(self, seq: int) -> bool:
+        """Puts a letter back into the queue; False when there is none there. Raises OperationalError.
+
+        A crash before the letter is dropped leaves both: what is recorded already is a duplicate then.
+        """
+        letter = self.letters.get(seq)
+        if letter is None or letter.taken is None:
+            return False
+        self.queue.put(letter.taken)
+        self.letters.drop([seq])
+        return True
+
+    @property
+    def failure(self) -> str | None:
+        """What keeps deliveries from being taken or recorded; None when nothing does."""
+        if self._settling.failure is not None:
+            return f"webhook deliveries wait: {self._settling.failure}"
+        return self.secrets.failure
+
+    def sweep(self) -> int:
+        """Destroys the keys of days of which nothing is left; how many. Raises OperationalError."""
+        queue, dead = self.queue.keys_needed_from(), self.letters.keys_needed_from()
+        return self._seals.destroy_before("queue", queue) + self._seals.destroy_before("dead", dead)
+
+    def _sweep_now_and_then(self) -> None:
+        while True:
+            try:
+                self.sweep()
+            except OperationalError as error:
+                log.warning("keys of past days not destroyed, trying again", reason=str(error))
+            if self._over.wait(SWEEP_EVERY_S):
+                return
+
+    def status(self) -> dict[str, Any]:
+        """What `rapport status` shows. Raises OperationalError."""
+        depth = self.queue.depth()
+        return {
+            "providers": sorted(self.secrets.all()),
+            "waiting": depth.messages,
+            "oldest_s": depth.oldest_s,
+            "dead_letters": self.letters.count(),
+            "unknown_kinds": self.letters.count_of_kinds(),
+            "since_start": self.counted.totals(),
+            "failure": self.failure,
+        }

@@ -1,0 +1,194 @@
+"""Deliveries from the queue into the ledger: a FastStream application on a thread and a loop of its own.
+
+FastStream pulls, hands over and acknowledges; deliveries that were pulled together are settled together, on a thread,
+because recording blocks. What was not settled when the node stops is returned to the queue at once.
+"""
+
+import asyncio
+import contextlib
+import threading
+from collections.abc import Awaitable, Callable
+from functools import partial
+from typing import Any, NamedTuple, cast
+
+import nats.errors
+import structlog
+from faststream import AckPolicy
+from faststream.nats import JStream, NatsBroker, NatsMessage, PullSub
+
+from consumers.settling import Message, Settle
+from infra.ingest import CONSUMER, Queue
+from infra.jetstream.access import Access
+from infra.jetstream.wire import WireClient
+
+AT_ONCE = 256
+"""Deliveries pulled in one go, and settled together."""
+PULL_S = 0.2
+"""How long a pull waits for deliveries, and so how long a node takes to stop. One that comes meanwhile is not late."""
+TRY_AGAIN_S = 1.0
+FLUSH_S = 2
+STOP_S = 15.0
+
+log = structlog.get_logger()
+
+
+class Broker(NatsBroker):
+    """FastStream's, over our client: it takes every login that the node does, and does not give up on a server."""
+
+    def __init__(self, servers: Access) -> None:
+        super().__init__(list(servers.servers), logger=None, apply_types=False, graceful_timeout=STOP_S)
+        self._way = servers
+
+    async def _connect(self) -> WireClient:
+        client, options = WireClient(), dict(self._way.options)
+        client.public_nkey = options.pop("public_nkey", None)
+        await client.connect(
+            list(self._way.servers),
+            name="rapport-ingest",
+            max_reconnect_attempts=-1,
+            ping_interval=5,
+            error_cb=_nothing,
+            **options,
+        )
+        self.config.connect(client)
+        return client
+
+
+async def _nothing(_error: Exception) -> None:
+    """Connections break and come back; what that leads to is seen where deliveries wait."""
+
+
+class _Turn(NamedTuple):
+    message: Message
+    done: asyncio.Future[float | None]
+
+
+class Ingest:
+    """The consumer of one node; several nodes share the queue."""
+
+    def __init__(self, servers: Access, queue: Queue, settle: Settle) -> None:
+        self._servers = servers
+        self._queue = queue
+        self._settle = settle
+        self._turns: list[_Turn] = []
+        self._wake = asyncio.Event()
+        self._parked = asyncio.Event()
+        self._muted = False
+        self._over: Callable[[], object] = lambda: None
+        self._stopping = False
+        self._ready = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="rapport-ingest", daemon=True)
+
+    def start(self) -> None:
+        """Begins to consume, on a thread of its own."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Finishes what is being settled and returns the rest. Safe to call twice, and without `start`."""
+        self._stopping = True
+        if self._thread.is_alive():
+            self._ready.wait(STOP_S)
+            self._over()
+            self._thread.join()
+
+    @property
+    def is_alive(self) -> bool:
+        """Whether it consumes."""
+        return self._thread.is_alive()
+
+    def _run(self) -> None:
+        asyncio.run(self._consume())
+
+    async def _consume(self) -> None:
+        over, loop = asyncio.Event(), asyncio.get_running_loop()
+        self._over = partial(loop.call_soon_threadsafe, over.set)
+        broker = self._application()
+        settling = asyncio.create_task(self._settle_all())
+        starting = asyncio.create_task(self._start(broker))
+        self._ready.set()
+        await over.wait()
+        if starting.done():  # FastStream drops what it has pulled and not begun; so that is returned before it stops
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._parked.wait(), STOP_S)
+        starting.cancel()
+        with contextlib.suppress(Exception):  # of a server that is gone; it knows of nothing that we would return
+            await asyncio.wait_for(broker.stop(), STOP_S)
+        settling.cancel()
+
+    async def _start(self, broker: NatsBroker) -> None:
+        while True:
+            try:
+                await broker.start()
+                break
+            except Exception as error:  # noqa: BLE001 - whatever it is, deliveries wait in the queue meanwhile
+                log.warning("deliveries cannot be pulled, trying again", error=type(error).__name__)
+                await asyncio.sleep(TRY_AGAIN_S)
+        for subscriber in broker.subscribers:
+            subscription = cast(Any, subscriber).subscription
+            subscription.fetch = partial(self._fetch, subscription.fetch, subscription._sub)
+
+    async def _fetch(self, fetch: Callable[..., Awaitable[list[Any]]], inbox: Any, **options: Any) -> list[Any]:
+        """As `fetch` until the consumer stops. Then what the last pull may still have brought, once; then nothing."""
+        if not self._stopping:
+            return await fetch(**options)
+        if not self._muted:
+            self._muted = True
+            with contextlib.suppress(nats.errors.Error, OSError):
+                await inbox._conn._send_unsubscribe(inbox._id)
+                await inbox._conn.flush(FLUSH_S)  # what the server sent before it heard of that has come by now
+            found = [inbox._pending_queue.get_nowait() for _ in range(inbox._pending_queue.qsize())]
+            if rest := [message for message in found if message.reply]:
+                return rest
+        self._parked.set()
+        await asyncio.Event().wait()
+        return []
+
+    def _application(self) -> NatsBroker:
+        broker = Broker(self._servers)
+
+        @broker.subscriber(
+            f"{self._queue.stream.prefix}.>",
+            stream=JStream(self._queue.stream.name, declare=False),
+            durable=CONSUMER,
+            pull_sub=PullSub(batch_size=AT_ONCE, timeout=PULL_S),
+            ack_policy=AckPolicy.MANUAL,
+            decoder=_as_it_is,
+            no_reply=True,
+        )
+        async def settle(message: NatsMessage) -> None:
+            raw = message.raw_message
+            provider = self._queue.provider_of(raw.subject)
+            turn = _Turn(
+                Message(provider, raw.data, raw.metadata.num_delivered), asyncio.get_running_loop().create_future()
+            )
+            self._turns.append(turn)
+            self._wake.set()
+            wait_s = await turn.done
+            await (message.ack() if wait_s is None else message.nack(delay=wait_s))
+
+        return broker
+
+    async def _settle_all(self) -> None:
+        """Settles what has been pulled, all of it at a time."""
+        while True:
+            await self._wake.wait()
+            self._wake.clear()
+            while self._turns:
+                turns, self._turns = self._turns, []
+                for turn, wait_s in zip(turns, await self._settled(turns), strict=True):
+                    if not turn.done.done():
+                        turn.done.set_result(wait_s)
+
+    async def _settled(self, turns: list[_Turn]) -> list[float | None]:
+        if self._stopping:
+            return [0.0] * len(turns)
+        try:
+            return await asyncio.to_thread(self._settle, [turn.message for turn in turns])
+        except Exception as error:  # noqa: BLE001 - nothing may end the consumer; they come again
+            log.error("deliveries not settled", error=type(error).__name__, count=len(turns))
+            return [float(turn.message.attempt) for turn in turns]
+
+
+async def _as_it_is(message: Any) -> Any:
+    """The message in place of a decoded body: its bytes are sealed."""
+    return message

@@ -1,0 +1,1 @@
+"""What providers send: verified, then read as interactions. A module a provider."""

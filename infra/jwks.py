@@ -1,0 +1,134 @@
+"""The public keys of an identity provider (RFC 7517): fetched, kept, and fetched again when it has new ones."""
+
+import time
+from collections.abc import Callable, Mapping
+from threading import Lock
+from typing import Any
+
+import httpx
+import structlog
+from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePublicKey
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
+from jwt import PyJWK
+from jwt.exceptions import PyJWTError
+
+FRESH_S = 600.0
+"""Keys older than this are fetched again by whoever needs one."""
+KEEP_S = 3600.0
+"""For so long after they were fetched keys go on while the provider does not answer: a token lives about as long."""
+AGAIN_S = 30.0
+"""How soon an unknown key id makes us ask again: anybody can make one up."""
+TIMEOUT_S = 5.0
+MAX_BYTES = 500_000
+MIN_RSA_BITS = 2048
+
+Key = RSAPublicKey | EllipticCurvePublicKey | Ed25519PublicKey
+
+log = structlog.get_logger()
+
+
+class KeysUnavailable(Exception):
+    """The provider's keys cannot be had, and those at hand are too old."""
+
+
+class KeySet:
+    """The keys that `url` hands out, by algorithm and id. Any number of threads may ask."""
+
+    def __init__(self, url: Callable[[httpx.Client], str], clock: Callable[[], float] = time.monotonic) -> None:
+        """`url` says where they are, by asking the provider if need be; it may raise as httpx does, or ValueError."""
+        self._url = url
+        self._clock = clock
+        self._lock = Lock()
+        self._keys: Mapping[tuple[str, str | None], Key] = {}
+        self._fetched_at = self._tried_at = float("-inf")
+
+    def find(self, algorithm: str, key_id: str | None) -> Key | None:
+        """The key for tokens signed so; without an id, the only one of its algorithm. None when there is none.
+
+        Raises KeysUnavailable.
+        """
+        self._refresh(FRESH_S)
+        if (found := self._look(algorithm, key_id)) is None and self._age(self._tried_at) > AGAIN_S:
+            self._refresh(0.0)
+            found = self._look(algorithm, key_id)
+        if self._age(self._fetched_at) > KEEP_S:
+            raise KeysUnavailable("the identity provider's keys cannot be fetched; try again shortly")
+        return found
+
+    def _look(self, algorithm: str, key_id: str | None) -> Key | None:
+        keys = self._keys
+        if key_id is not None:
+            return keys.get((algorithm, key_id))
+        fitting = [key for (of, _), key in keys.items() if of == algorithm]
+        return fitting[0] if len(fitting) == 1 else None
+
+    def _age(self, since: float) -> float:
+        return self._clock() - since
+
+    def _refresh(self, older_than_s: float) -> None:
+        """Fetches them when they are older than that. Of many who need it one does; who has none waits for it."""
+        if self._age(self._fetched_at) <= older_than_s or not self._lock.acquire(blocking=self._is_too_old()):
+            return
+        try:
+            if self._age(self._fetched_at) <= older_than_s:
+                return
+            if self._age(self._tried_at) <= (TIMEOUT_S if self._is_too_old() else AGAIN_S):
+                return
+            self._tried_at = self._clock()
+            self._keys = self._fetch()
+            self._fetched_at = self._clock()
+        except (httpx.HTTPError, ValueError, KeyError, TypeError) as error:
+            log.warning("the identity provider's keys cannot be fetched", reason=type(error).__name__)
+        finally:
+            self._lock.release()
+
+    def _is_too_old(self) -> bool:
+        return self._age(self._fetched_at) > KEEP_S
+
+    def _fetch(self) -> dict[tuple[str, str | None], Key]:
+        with httpx.Client(timeout=TIMEOUT_S, follow_redirects=False) as http:
+            document = document_at(http, self._url(http))
+        usable = (_usable(key) for key in document["keys"] if isinstance(key, dict))
+        found = dict(filter(None, usable))
+        if not found:
+            raise ValueError("none of these keys is of use")
+        return found
+
+
+def document_at(http: httpx.Client, url: str) -> dict[str, Any]:
+    """The JSON object at `url`. Raises as httpx does, or ValueError."""
+    with http.stream("GET", url) as answer:
+        answer.raise_for_status()
+        body = b""
+        for piece in answer.iter_bytes():
+            body += piece
+            if len(body) > MAX_BYTES:
+                raise ValueError("too long an answer")
+    document = httpx.Response(200, content=body).json()
+    if not isinstance(document, dict):
+        raise ValueError("no JSON object")
+    return document
+
+
+def _usable(jwk: dict[str, Any]) -> tuple[tuple[str, str | None], Key] | None:
+    """A key to verify signatures with, under the one algorithm that it is for; None for any other."""
+    if jwk.get("use", "sig") != "sig" or jwk.get("kty") not in ("RSA", "EC", "OKP"):
+        return None
+    try:
+        found = PyJWK(jwk).key
+    except (PyJWTError, ValueError, KeyError, TypeError):
+        return None
+    match found:
+        case RSAPublicKey() if found.key_size >= MIN_RSA_BITS:
+            algorithm = "RS256"
+        case EllipticCurvePublicKey() if found.curve.name == "secp256r1":
+            algorithm = "ES256"
+        case Ed25519PublicKey():
+            algorithm = "EdDSA"
+        case _:
+            return None
+    key_id = jwk.get("kid")
+    if jwk.get("alg", algorithm) != algorithm or not isinstance(key_id, str | None):
+        return None
+    return (algorithm, key_id), found

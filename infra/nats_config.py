@@ -1,0 +1,52 @@
+"""What the embedded nats-server keeps beside its store: logins, whom it lets in, and what older folders call it."""
+
+import contextlib
+import json
+import os
+import secrets
+from pathlib import Path
+
+ACCOUNT = "RAPPORT"
+"""The account that the streams are in. It needs a name, for nothing can be exported from the one without."""
+NAMELESS = "$G"
+"""What the server calls that one, in which the streams of older data folders are."""
+
+
+def subscribers(path: Path) -> dict[str, str]:
+    """Those who were let in when the server last ran; nobody when that cannot be read: the node lets them in again."""
+    with contextlib.suppress(OSError, ValueError):
+        found = json.loads(path.read_bytes())
+        if isinstance(found, dict) and all(isinstance(key, str) for key in found.values()):
+            return found
+    return {}
+
+
+def name_account(store_dir: Path) -> None:
+    """Moves the streams of an older folder to the account that they are in now. No server may run on it."""
+    old, new = store_dir / NAMELESS, store_dir / ACCOUNT
+    if old.exists() and not new.exists():
+        old.rename(new)
+
+
+def logins(path: Path) -> dict[str, str]:
+    """User and password of either account; what the file lacks (an older one has no system account) is made."""
+    kept = json.loads(path.read_bytes()) if path.exists() else {}
+    made = {
+        "user": "rapport",
+        "password": secrets.token_urlsafe(24),
+        "system_user": "system",
+        "system_password": secrets.token_urlsafe(24),
+    }
+    if made.keys() - kept.keys():
+        write_private(path, json.dumps(made | kept))
+    found: dict[str, str] = made | kept
+    return found
+
+
+def write_private(path: Path, text: str) -> None:
+    """The file appears whole, and nobody but its owner could ever read it."""
+    draft = path.with_name(path.name + ".new")
+    draft.unlink(missing_ok=True)
+    with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
+        file.write(text)
+    draft.replace(path)

@@ -1,0 +1,542 @@
+"""Webhooks on a running node: what comes through the door is in the ledger once, and what is not theirs is nowhere."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from typing import Any
+from uuid import uuid4
+
+import httpx
+import pytest
+from eventsourcing.persistence import OperationalError
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from api.http.roles import Role, Tokens
+from api.node import Node
+from consumers import settling
+from consumers.webhooks import ses
+from consumers.webhooks.delivery import Delivery
+from infra.crypto.sealing import SealBrokenError
+from infra.ingest import Depth, Taken
+from infra.ingest_letters import Letters
+from infra.jetstream.stream import state
+from tests.deliveries import (
+    MAILGUN_SECRET,
+    POSTMARK_SECRET,
+    TOPIC,
+    mailgun_event,
+    of_mailgun,
+    of_postmark,
+    of_sendgrid,
+    of_ses,
+    postmark_event,
+    sendgrid_event,
+    sendgrid_secret,
+    ses_event,
+    sns_certificate,
+)
+from tests.integration.test_http import did, record, running, somebody
+from tests.unit import (
+    test_webhooks_ashby,
+    test_webhooks_greenhouse,
+    test_webhooks_lever,
+    test_webhooks_resend,
+    test_webhooks_standard,
+)
+
+SOAK = "RAPPORT_SOAK" in os.environ
+SECRETS = {
+    "sendgrid": sendgrid_secret(),
+    "postmark": POSTMARK_SECRET,
+    "mailgun": MAILGUN_SECRET,
+    "ses": TOPIC,
+}
+Running = tuple[Node, httpx.Client]
+
+
+@pytest.fixture(scope="module")
+def here(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
+    ses.PROVIDER._certificates, before = lambda _: sns_certificate(), ses.PROVIDER._certificates
+    with running(tmp_path_factory.mktemp("webhooks") / "data") as (node, client):
+        for provider, secret in SECRETS.items():
+            node.intake.secrets.add(provider, secret)
+        yield node, client
+    ses.PROVIDER._certificates = before
+
+
+def post(http: httpx.Client, provider: str, delivery: Delivery) -> httpx.Response:
+    return http.post(
+        f"/v1/webhooks/{provider}", content=delivery.body, headers={"authorization": "", **delivery.headers}
+    )
+
+
+def waited_for(true: Callable[[], bool], what: str) -> None:
+    deadline = time.monotonic() + 60
+    while not true():
+        assert time.monotonic() < deadline, f"waited in vain for {what}"
+        time.sleep(0.01)
+
+
+def emptied(node: Node) -> None:
+    """Returns when nothing waits in the queue."""
+    waited_for(lambda: node.intake.queue.depth().messages == 0, "the queue to be empty")
+
+
+def restarted(node: Node) -> None:
+    """Another consumer takes the place of the one there is, as after a restart of the node."""
+    node.intake.stop()
+    node._start_intake()
+
+
+def stored(node: Node) -> int:
+    """How many deliveries were ever stored."""
+    return int(node.connection.call(state(node.connection, node.intake.queue.stream))["last_seq"])
+
+
+def now() -> datetime:
+    return datetime.now(UTC)
+
+
+def one_of_each(who: str, at: datetime | None = None) -> dict[str, Delivery]:
+    at = at or now()
+    return {
+        "sendgrid": of_sendgrid([sendgrid_event(id_=uuid4().hex, email=who)], at),
+        "postmark": of_postmark(postmark_event(Recipient=who, MessageID=uuid4().hex), at=at),
+        "mailgun": of_mailgun(mailgun_event(id_=uuid4().hex, recipient=who), at, token=uuid4().hex),
+        "ses": of_ses(ses_event(recipients=(who,), timestamp=at.isoformat()), at),
+    }
+
+
+# ── through the door ──
+
+
+def test_a_delivery_of_each_provider_is_answered_as_it_expects_and_recorded(here: Running) -> None:
+    node, http = here
+    who, before = somebody(), node.ledger.last_seq()
+    answers = {name: post(http, name, delivery).status_code for name, delivery in one_of_each(who).items()}
+    assert answers == {"sendgrid": 202, "postmark": 200, "mailgun": 200, "ses": 202}
+    emptied(node)
+    assert node.ledger.last_seq() == before + 4
+    node.wait_for(before + 4)
+    timeline = http.get(f"/v1/candidates/{who}/timeline").json()
+    assert sorted(e["source"] for e in timeline["events"]) == sorted(SECRETS)
+
+
+def test_what_is_not_theirs_is_refused_and_stored_nowhere(here: Running) -> None:
+    node, http = here
+    before = stored(node)
+    deliveries = one_of_each(somebody())
+    for name, delivery in deliveries.items():
+        tampered = {
+            "sendgrid": replace(delivery, body=delivery.body + b" "),
+            "postmark": replace(delivery, headers={}),
+            "mailgun": replace(delivery, body=delivery.body.replace(b'"signature": "', b'"signature": "0')),
+            "ses": replace(delivery, body=delivery.body.replace(b"2026", b"2027")),
+        }[name]
+        answer = post(http, name, tampered)
+        assert answer.status_code == 401, (name, answer.text)
+        assert answer.headers["content-type"] == "application/problem+json"
+    assert post(http, "resend", deliveries["sendgrid"]).status_code == 404, "known, and not taken here"
+    assert post(http, "nobody", deliveries["sendgrid"]).status_code == 404
+    huge = replace(deliveries["sendgrid"], body=b"[" + b"0," * 2_100_000 + b"0]")
+    assert post(http, "sendgrid", huge).status_code == 413
+    assert http.get("/v1/webhooks/sendgrid").status_code == 405
+    assert stored(node) == before
+
+
+def test_a_secret_in_the_address_proves_a_delivery_that_nobody_signs(here: Running) -> None:
+    node, http = here
+    secret = "a-secret-in-the-address"  # noqa: S105 - of nobody
+    node.intake.secrets.add("postmark", secret)
+    body = of_postmark(postmark_event(Recipient=somebody())).body
+    assert http.post(f"/v1/webhooks/postmark/{secret}", content=body).status_code == 200
+    assert http.post(f"/v1/webhooks/postmark/{secret}x", content=body).status_code == 401
+    emptied(node)
+
+
+def test_a_token_of_mailgun_is_taken_again_with_what_it_came_with_and_with_nothing_else(here: Running) -> None:
+    node, http = here
+    who, token, at = somebody(), uuid4().hex, now()
+    good = of_mailgun(mailgun_event(id_=uuid4().hex, recipient=who), at, token)
+    assert [post(http, "mailgun", good).status_code for _ in range(3)] == [200, 200, 200]
+    forged = of_mailgun(mailgun_event("unsubscribed", uuid4().hex, recipient=somebody()), at, token)
+    answer = post(http, "mailgun", forged)
+    assert (answer.status_code, answer.json()["type"]) == (401, "urn:rapport:problem:replayed")
+    restarted(node)
+    assert post(http, "mailgun", forged).status_code == 401, "the token is remembered by the server"
+    emptied(node)
+
+
+def garbage(random_: random.Random, good: bytes) -> bytes:
+    """Bytes as a fuzzer would send them: noise, JSON of any shape, or something good with a hole in it."""
+    kind = random_.randrange(5)
+    if kind == 0:
+        return random_.randbytes(random_.randrange(200))
+    if kind == 1:
+        return b"[" * random_.randrange(2_000)
+    if kind == 2:
+        values: list[Any] = [None, 3, -1e308, "\x00☃", [], {}, {"a": {}}, [[]], True]
+        return json.dumps({"signature": random_.choice(values), "Type": random_.choice(values), "x": values}).encode()
+    if kind == 3:
+        return good[: random_.randrange(len(good))]
+    at = random_.randrange(len(good))
+    return good[:at] + random_.randbytes(1 + random_.randrange(3)) + good[at + 1 :]
+
+
+def test_malformed_bodies_end_in_no_fault_and_are_stored_nowhere(here: Running) -> None:
+    node, http = here
+    before, random_ = stored(node), random.Random(7)
+    good = {name: replace(d, headers={}) for name, d in one_of_each(somebody(), now()).items()}
+    # Signatures of Mailgun and SNS do not cover all of a body: with a good one, what was altered is theirs too.
+    good["mailgun"] = of_mailgun(mailgun_event(), now(), secret=TOPIC)
+    good["ses"] = of_ses(ses_event(), now(), TopicArn=TOPIC + "-of-others")
+    statuses = set[int]()
+    for n in range(100_000 if SOAK else 300):
+        name = random_.choice(list(good))
+        headers = {"x-twilio-email-event-webhook-signature": "AAAA", "x-twilio-email-event-webhook-timestamp": str(n)}
+        body = garbage(random_, good[name].body)
+        headers = headers if random_.random() < 0.5 else {}
+        statuses.add(post(http, name, Delivery(headers, body, now())).status_code)
+    assert statuses <= {400, 401}, statuses
+    assert stored(node) == before
+
+
+# ── into the ledger, once ──
+
+
+@settings(max_examples=300 if SOAK else 6)
+@given(data=st.data())
+def test_repeated_reordered_and_with_restarts_each_happening_is_one_event(here: Running, data: st.DataObject) -> None:
+    """The door is passed by: what is drawn is the order in which deliveries lie in the queue."""
+    node, _ = here
+    people, at = [somebody() for _ in range(2)], now()
+    known = [(name, d) for who in people for name, d in one_of_each(who, at).items()]
+    array = [sendgrid_event("open", uuid4().hex, email=who) for who in people]
+    known += [("sendgrid", of_sendgrid(array, at)), ("sendgrid", of_sendgrid([*array, array[0]], at))]
+    distinct = 4 * len(people) + len(array)
+    sent = data.draw(st.permutations(known * data.draw(st.integers(1, 3))))
+    restarts = data.draw(st.sets(st.integers(0, len(sent) - 1), max_size=2))
+    hours = data.draw(st.lists(st.integers(0, 15), min_size=len(sent), max_size=len(sent)))
+    before = node.ledger.last_seq()  # nothing is drawn from here on: what is given up must leave nothing queued
+    for n, (name, delivery) in enumerate(sent):
+        late = at + timedelta(hours=hours[n])
+        node.intake.queue.put(Taken(name, late, delivery.headers, delivery.body))
+        if n in restarts:
+            restarted(node)
+    emptied(node)
+    assert node.ledger.last_seq() - before == distinct
+
+
+def test_a_delivery_about_a_merged_candidate_shows_on_the_survivor(here: Running) -> None:
+    node, http = here
+    duplicate, survivor = somebody(), somebody()
+    record(http, did("sourced", duplicate), did("sourced", survivor))
+    into = node.recording.resolve(_reference(survivor))
+    node.wait_for(record(http, did("merged", duplicate, into={"email": survivor})))
+    for name, delivery in one_of_each(duplicate).items():
+        post(http, name, delivery)
+    emptied(node)
+    node.wait_for(node.ledger.last_seq())
+    timeline = http.get(f"/v1/candidates/{into}/timeline").json()["events"]
+    assert {"sendgrid", "postmark", "mailgun", "ses"} <= {e.get("source") for e in timeline}
+
+
+def _reference(email: str) -> Any:
+    from domain.interaction import Reference
+
+    return Reference(email=email)
+
+
+def test_what_is_about_somebody_erased_is_counted_and_leaves_no_trace(here: Running) -> None:
+    node, http = here
+    who, other = somebody(), somebody()
+    node.wait_for(record(http, did("sourced", who)))
+    answer = http.post("/v1/compliance/erasures", json={"candidate": who, "ground": "consent_withdrawn"})
+    assert answer.is_success, answer.text
+    before, counted = node.ledger.last_seq(), node.intake.counted.totals().get("erased", 0)
+    events = [sendgrid_event(id_=uuid4().hex, email=who), sendgrid_event(id_=uuid4().hex, email=other)]
+    events.append(sendgrid_event("teleported", email=who))
+    future = int((now() + timedelta(days=9)).timestamp())
+    events.append(sendgrid_event(id_=uuid4().hex, email=other, timestamp=future))  # refused, and kept alone
+    assert post(http, "sendgrid", of_sendgrid(events, now())).status_code == 202
+    emptied(node)
+    assert node.ledger.last_seq() == before + 1
+    assert node.intake.counted.totals()["erased"] == counted + 1
+    kept = [letter.taken for letter in node.intake.letters._each("ingest_dead.>") if letter.taken is not None]
+    assert any(other.encode() in taken.body for taken in kept)
+    assert not any(who.encode() in taken.body for taken in kept)
+
+
+# ── what cannot be recorded ──
+
+
+def letters(http: httpx.Client) -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = http.get("/v1/dead-letters", params={"of": "ingest"}).json()["ingest"]
+    return found
+
+
+def test_a_poisonous_delivery_is_kept_with_its_reason_and_holds_up_nobody(here: Running) -> None:
+    node, http = here
+    before, known = node.ledger.last_seq(), {letter["id"] for letter in letters(http)}
+    marker = uuid4().hex
+    assert post(http, "sendgrid", of_sendgrid({"no": marker}, now())).status_code == 202
+    for _ in range(5):
+        post(http, "sendgrid", of_sendgrid([sendgrid_event(id_=uuid4().hex, email=somebody())], now()))
+    emptied(node)
+    assert node.ledger.last_seq() == before + 5
+    (letter,) = [found for found in letters(http) if found["id"] not in known]
+    assert letter["reasons"] == ["unreadable: the body should be a JSON array of events"]
+    shown = http.get(f"/v1/dead-letters/{letter['id']}").json()
+    assert marker in shown["body"]
+    assert "authorization" not in shown["headers"]
+    looked = http.get("/v1/access-log", params={"what": "dead_letters"}).json()["records"]
+    assert looked[-1]["route"] == "GET /v1/dead-letters/{letter}"
+
+
+def test_only_officers_see_what_a_letter_holds(here: Running) -> None:
+    node, http = here
+    tokens = Tokens.of(node.settings.tokens_file)
+    for role in Role:
+        answer = http.get("/v1/dead-letters/i1", headers={"authorization": f"Bearer {tokens[role]}"})
+        assert (answer.status_code == 403) is (role not in (Role.COMPLIANCE, Role.ADMIN)), role
+
+
+def test_a_letter_that_is_tried_again_is_recorded_once_it_can_be(
+    here: Running, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    node, http = here
+    before, who = node.ledger.last_seq(), somebody()
+    known = {letter["id"] for letter in letters(http)}
+    with monkeypatch.context() as while_broken:
+        reading = node.intake.providers["sendgrid"]
+        while_broken.setattr(type(reading), "read", lambda *_: 1 / 0)
+        post(http, "sendgrid", of_sendgrid([sendgrid_event(id_=uuid4().hex, email=who)], now()))
+        emptied(node)
+    (letter,) = [found for found in letters(http) if found["id"] not in known]
+    assert "ZeroDivisionError" in letter["reasons"][0]
+    answer = http.post("/v1/dead-letters/retry", json={"letters": [letter["id"], "i999999"]}).json()
+    assert [r["status"] for r in answer["ingest"]] == ["queued", "no-dead-letter"]
+    emptied(node)
+    assert node.ledger.last_seq() == before + 1
+    assert letter["id"] not in {found["id"] for found in letters(http)}
+
+
+def test_trouble_of_ours_is_waited_for_and_loses_nothing(here: Running, monkeypatch: pytest.MonkeyPatch) -> None:
+    node, http = here
+    before, failures, dead = node.ledger.last_seq(), [0], len(letters(http))
+    monkeypatch.setattr(settling, "backoff_s", lambda _: 0.01)
+    record_them = node.recording.record
+
+    def troubled(*args: Any, **options: Any) -> Any:
+        failures[0] += 1
+        if failures[0] <= 2 * settling.POISON_ATTEMPTS:
+            raise OperationalError("the ledger is away")
+        return record_them(*args, **options)
+
+    monkeypatch.setattr(node.recording, "record", troubled)
+    post(http, "sendgrid", of_sendgrid([sendgrid_event(id_=uuid4().hex, email=somebody())], now()))
+    waited_for(lambda: node.intake.failure is not None, "the failure to be told")
+    assert any("webhook deliveries wait" in reason for reason in node.unready())
+    emptied(node)
+    assert node.ledger.last_seq() == before + 1
+    assert len(letters(http)) == dead
+    assert node.intake.failure is None
+
+
+def test_what_breaks_recording_is_found_among_others_and_given_up_after_some_attempts(
+    here: Running, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    node, http = here
+    before, poison = node.ledger.last_seq(), somebody()
+    known = {letter["id"] for letter in letters(http)}
+    monkeypatch.setattr(settling, "backoff_s", lambda _: 0.01)
+    record_them = node.recording.record
+
+    def broken(interactions: Any, **options: Any) -> Any:
+        if any(i.candidate.email == poison for i in interactions):
+            raise ZeroDivisionError
+        return record_them(interactions, **options)
+
+    monkeypatch.setattr(node.recording, "record", broken)
+    node.intake.stop()
+    for who in (somebody(), poison, somebody()):
+        delivery = of_sendgrid([sendgrid_event(id_=uuid4().hex, email=who)], now())
+        node.intake.queue.put(Taken("sendgrid", now(), delivery.headers, delivery.body))
+    node._start_intake()
+    emptied(node)
+    assert node.ledger.last_seq() == before + 2
+    (letter,) = [found for found in letters(http) if found["id"] not in known]
+    assert "5 times (ZeroDivisionError)" in letter["reasons"][0]
+
+
+def test_a_refused_record_is_kept_at_once_with_the_rule_and_without_the_value(here: Running) -> None:
+    node, http = here
+    known = {letter["id"] for letter in letters(http)}
+    future = int((now() + timedelta(days=9)).timestamp())
+    post(http, "sendgrid", of_sendgrid([sendgrid_event(id_=uuid4().hex, email=somebody(), timestamp=future)], now()))
+    emptied(node)
+    (letter,) = [found for found in letters(http) if found["id"] not in known]
+    assert letter["reasons"][0].startswith("occurred-in-future: ")
+    assert "example.com" not in letter["reasons"][0]
+
+
+def test_an_unknown_kind_is_kept_counted_and_shown(here: Running) -> None:
+    node, http = here
+    for _ in range(3):
+        post(http, "sendgrid", of_sendgrid([sendgrid_event("levitated", email=somebody())], now()))
+    emptied(node)
+    (kind,) = [k for k in http.get("/v1/webhook-kinds").json()["kinds"] if k["kind"] == "levitated"]
+    assert (kind["provider"], kind["count"]) == ("sendgrid", 3)
+    assert "levitated" in http.get(f"/v1/dead-letters/{kind['id']}").json()["body"]
+
+
+def test_letters_that_name_somebody_can_be_overwritten(here: Running) -> None:
+    node, http = here
+    who = somebody()
+    post(http, "sendgrid", of_sendgrid([sendgrid_event("levitated", email=who)], now()))
+    post(http, "sendgrid", of_sendgrid({"about": who.upper()}, now()))
+    emptied(node)
+    assert node.intake.letters.drop_naming([who]) == 2
+    assert node.intake.letters.drop_naming([who]) == 0
+
+
+def test_an_erasure_overwrites_letters_that_name_the_person(here: Running) -> None:
+    node, http = here
+    who, other = somebody(), somebody()
+    sourced = {"type": "sourced", "candidate": {"email": who}, "occurred_at": "2026-03-01T09:30:00Z", "source": "fair"}
+    http.post("/v1/interactions", json=sourced).raise_for_status()
+    for address in (who, other):
+        post(http, "sendgrid", of_sendgrid([sendgrid_event("levitated", email=address)], now()))
+    emptied(node)
+    asked = http.post("/v1/compliance/erasures", json={"candidate": who, "ground": "objection"}).raise_for_status()
+    place = f"/v1/compliance/erasures/{asked.json()['erasure']}"
+    waited_for(lambda: http.get(place).json()["records"] != [], "the record's last event")
+    assert node.intake.letters.drop_naming([who]) == 0
+    assert node.intake.letters.drop_naming([other]) == 1
+
+
+# ── kept from others ──
+
+
+def test_nothing_of_a_delivery_can_be_read_on_disk_and_nothing_at_all_once_its_key_is_gone(here: Running) -> None:
+    node, _ = here
+    node.intake.stop()
+    marker = f"marker-{uuid4().hex}@example.com"
+    delivery = of_sendgrid([sendgrid_event(id_=uuid4().hex, email=marker)], now())
+    node.intake.queue.put(Taken("sendgrid", now(), delivery.headers | {"x-note": marker}, delivery.body))
+    files = [path for path in (node.settings.data / "nats").rglob("*") if path.is_file()]
+    assert files
+    assert not any(marker.encode() in path.read_bytes() for path in files)
+    seals = node.intake._seals
+    sealed = seals.seal("queue", Taken("sendgrid", now(), {}, marker.encode()))
+    assert seals.open("queue", "sendgrid", sealed)[0].body == marker.encode()
+    for purpose, provider in (("dead", "sendgrid"), ("queue", "postmark")):
+        with pytest.raises(SealBrokenError):
+            seals.open(purpose, provider, sealed)
+    node._start_intake()
+    emptied(node)
+    today, seals = now().date(), node.intake._seals
+    assert node.intake.sweep() == 0, "today's keys are needed"
+    assert seals.destroy_before("queue", today + timedelta(days=1)) == 1
+    with pytest.raises(SealBrokenError, match="gone"):
+        seals.open("queue", "sendgrid", sealed)
+    assert not any("queue." in name for name in seals.bucket.load_all())
+
+
+def test_a_key_is_kept_for_as_long_as_anything_may_need_it(here: Running, monkeypatch: pytest.MonkeyPatch) -> None:
+    node, _ = here
+    intake, today = node.intake, now().date()
+    assert intake.queue.keys_needed_from() <= today - timedelta(days=1)
+    assert intake.letters.keys_needed_from() <= today - timedelta(days=31)
+    monkeypatch.setattr(intake.queue, "depth", lambda: Depth(1, 5 * 86_400.0))
+    assert intake.queue.keys_needed_from() <= today - timedelta(days=6)
+
+
+def test_what_waits_when_a_node_stops_is_recorded_by_the_next(here: Running) -> None:
+    node, _ = here
+    before = node.ledger.last_seq()
+    node.intake.stop()
+    for _ in range(300):
+        delivery = of_sendgrid([sendgrid_event(id_=uuid4().hex, email=somebody())], now())
+        node.intake.queue.put(Taken("sendgrid", now(), delivery.headers, delivery.body))
+    for _ in range(3):
+        node._start_intake()
+        node.intake.stop()
+    node._start_intake()
+    emptied(node)
+    assert node.ledger.last_seq() == before + 300
+
+
+def test_status_and_metrics_tell_of_what_waits_and_what_came_of_it(here: Running) -> None:
+    node, http = here
+    post(http, "sendgrid", of_sendgrid([sendgrid_event(id_=uuid4().hex, email=somebody())], now()))
+    emptied(node)
+    status = http.get("/v1/status").json()["ingest"]
+    assert status["providers"] == sorted(SECRETS)
+    assert (status["waiting"], status["failure"]) == (0, None)
+    assert status["since_start"]["received"] >= 1
+    text = http.get("/metrics").text
+    assert 'rapport_webhooks_total{outcome="accepted",provider="sendgrid"}' in text
+    assert "rapport_webhooks_waiting 0.0" in text
+    assert "example.com" not in text
+
+
+# ── those that belong to others than mail providers ──
+
+
+def test_an_opt_out_without_a_time_is_one_event_however_often_it_is_delivered(here: Running) -> None:
+    """Greenhouse gives no time to it and tries for 15 hours: it is said when its delivery first came."""
+    node, http = here
+    node.intake.secrets.add("greenhouse", test_webhooks_greenhouse.SECRET)
+    body = {"action": "update_candidate", "payload": {"candidate": {"id": 77, "can_email": False, "tags": []}}}
+    delivery, before = test_webhooks_greenhouse.sent(body), node.ledger.last_seq()
+    for _ in range(3):
+        assert post(http, "greenhouse", delivery).status_code == 202
+        emptied(node)
+    assert node.ledger.last_seq() == before + 1
+
+
+def test_what_the_other_providers_document_is_recorded_and_repeated_adds_nothing(
+    here: Running, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By the samples of the modules' own tests, once in their order and then three times shuffled. A merge of people
+    whom nobody told of is kept as a letter."""
+    node, _ = here
+    monkeypatch.setattr(settling, "backoff_s", lambda _: 0.01)
+    sent = [("lever", test_webhooks_lever.sent(body)) for body in test_webhooks_lever.ALL]
+    sent += [("ashby", test_webhooks_ashby.sent(body)) for body in test_webhooks_ashby.ALL]
+    sent += [("resend", test_webhooks_resend.sent(test_webhooks_resend.CLICKED))]
+    sent += [("resend", test_webhooks_resend.sent(test_webhooks_resend.BOUNCED, id_="msg_2"))]
+    attended = test_webhooks_standard.signed(test_webhooks_standard.ATTENDED, test_webhooks_standard.SECRET)
+    sent += [("standard", attended)]
+    sent += [("greenhouse", test_webhooks_greenhouse.sent(body)) for body in test_webhooks_greenhouse.ALL]
+    records = [h.record for name, d in sent for h in node.intake.providers[name].read(d) if h.record is not None]
+    distinct = {(r["id"], r["type"]) for r in records}
+    before = node.ledger.last_seq()
+
+    def queued(deliveries: list[tuple[str, Delivery]]) -> int:
+        for name, delivery in deliveries:
+            node.intake.queue.put(Taken(name, delivery.received_at, delivery.headers, delivery.body))
+        emptied(node)
+        return node.ledger.last_seq() - before
+
+    once = queued(sent)
+    assert len(distinct) - sum(type_ == "merged" for _, type_ in distinct) <= once <= len(distinct)
+    shuffled = sent * 3
+    random.Random(11).shuffle(shuffled)
+    assert queued(shuffled) == once
+
+
+def test_the_days_for_which_letters_are_kept_may_be_changed(here: Running) -> None:
+    node, _ = here
+    for days in (5, 30):
+        Letters(node.connection, node.intake._seals, days)
+        config = node.connection.call(node.connection.api("STREAM.INFO.INGEST_DEAD"))["config"]
+        assert config["max_age"] == days * 86_400 * 10**9

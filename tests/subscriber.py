@@ -1,0 +1,75 @@
+"""A subscriber's client: a real connection to a real server, by the key that `subscribers add` hands out."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import nats.errors
+
+from infra.feed_access import API
+from infra.jetstream.nkey import Nkey
+from infra.jetstream.wire import WireClient
+
+HEARD_WITHIN_S = 0.2
+
+
+class Client(WireClient):
+    """`refusals` is what the server said that it would not do."""
+
+    refusals: list[str]
+
+    async def is_refused(self, subject: str, body: bytes = b"", reply: str = "") -> bool:
+        """Whether the server says that this may not be published."""
+        self.refusals.clear()
+        await self.publish(subject, body, reply=reply)
+        return await self._refused()
+
+    async def is_deaf_to(self, subject: str) -> bool:
+        """Whether the server says that this may not be subscribed to."""
+        self.refusals.clear()
+        await self.subscribe(subject)
+        return await self._refused()
+
+    async def answer(self, subject: str, body: bytes = b"") -> bytes | None:
+        """What comes back on a request; None when nothing does."""
+        try:
+            return bytes((await self.request(subject, body, timeout=HEARD_WITHIN_S)).data)
+        except (TimeoutError, nats.errors.Error):
+            return None
+
+    async def take(self, name: str, count: int) -> list[int]:
+        """The positions of the next messages, acknowledged."""
+        subscription = await self.jetstream(prefix=API).pull_subscribe_bind(name, "FEED")
+        found: list[int] = []
+        while len(found) < count:
+            for message in await subscription.fetch(count - len(found), timeout=5):
+                found.append(message.metadata.sequence.stream)
+                await message.ack_sync(timeout=5)
+        await subscription.unsubscribe()
+        return found
+
+    async def _refused(self) -> bool:
+        await self.flush()
+        for _ in range(20):  # the server has said it by now, and a task of the client may have yet to pass it on
+            if self.refusals:
+                break
+            await asyncio.sleep(0.005)
+        return any("permissions violation" in refusal.lower() for refusal in self.refusals)
+
+
+@asynccontextmanager
+async def logged_in(server: str, seed: str) -> AsyncIterator[Client]:
+    """Raises a nats error when the key is refused."""
+    pair, client = Nkey.read(seed), Client()
+    client.refusals, client.public_nkey = [], pair.public
+
+    async def note(error: Exception) -> None:
+        client.refusals.append(str(error))
+
+    await client.connect(server, signature_cb=pair.sign, error_cb=note, allow_reconnect=False, connect_timeout=2)
+    try:
+        yield client
+    finally:
+        await client.close()

@@ -1,0 +1,98 @@
+"""Posting to addresses that others chose: what is connected to is what was checked."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from typing import Any
+
+import pytest
+
+from infra import outbound
+from infra.outbound import AddressRefused, NotAnswered, Outbound, check_where, is_public, resolved
+from tests.receiver import receiver
+
+
+def posted(url: str, *, allow_private: bool = False) -> int:
+    async def once() -> int:
+        out = Outbound()
+        try:
+            return await out.post(url, {"x": "y"}, b"{}", 2.0, allow_private=allow_private)
+        finally:
+            await out.close()
+
+    return asyncio.run(once())
+
+
+@pytest.mark.parametrize("number", ["8.8.8.8", "2001:4860:4860::8888", "64:ff9b::808:808"])
+def test_addresses_of_the_internet_are_public(number: str) -> None:
+    assert is_public(outbound.ip_address(number))
+
+
+@pytest.mark.parametrize(
+    "number",
+    [
+        *("0.0.0.1", "10.0.0.1", "100.64.0.1", "127.0.0.1", "127.9.9.9", "169.254.169.254", "172.16.0.1", "192.0.0.1"),
+        *("192.168.1.1", "198.18.0.1", "224.0.0.1", "240.0.0.1", "255.255.255.255", "::", "::1", "::127.0.0.1"),
+        *("::ffff:127.0.0.1", "64:ff9b::7f00:1", "2002:7f00:1::", "2001:0:1::", "fc00::1", "fe80::1"),
+        *("fec0::1", "ff02::1"),
+    ],
+)
+def test_all_others_are_not_however_they_are_written(number: str) -> None:
+    assert not is_public(outbound.ip_address(number))
+
+
+def test_a_name_that_leads_elsewhere_after_it_was_checked_is_not_followed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """DNS rebinding: public when it is given, loopback when it is connected to."""
+    numbers = iter(["8.8.8.8", "127.0.0.1"])
+
+    def answers(host: str, port: int, **_: Any) -> list[Any]:
+        return [(socket.AF_INET, socket.SOCK_STREAM, 0, "", (next(numbers), port))]
+
+    monkeypatch.setattr(socket, "getaddrinfo", answers)
+    check_where("https://rebinds.example/x", allow_private=False)
+    with pytest.raises(NotAnswered, match="address refused"):
+        posted("https://rebinds.example/x")
+
+
+def test_a_name_with_one_private_number_among_others_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    both = [(socket.AF_INET, socket.SOCK_STREAM, 0, "", (number, 443)) for number in ("8.8.8.8", "10.0.0.1")]
+    monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: both)
+    with pytest.raises(AddressRefused, match="private network"):
+        check_where("https://mixed.example/x", allow_private=False)
+    with pytest.raises(NotAnswered, match="address refused"):
+        posted("https://mixed.example/x")
+
+
+def test_the_number_that_was_checked_is_the_one_that_is_connected_to() -> None:
+    """The name is asked for once: whatever it would lead to a moment later does not matter."""
+    asked = []
+    real = socket.getaddrinfo
+    with receiver() as there, pytest.MonkeyPatch.context() as patch:
+        url = there.answers("/x", 200).replace("127.0.0.1", "localhost")
+
+        def counted(host: Any, *rest: Any, **more: Any) -> Any:
+            asked.append(host)
+            return real(host, *rest, **more)
+
+        patch.setattr(socket, "getaddrinfo", counted)
+        assert posted(url, allow_private=True) == 200
+    assert asked.count("localhost") == 1
+    assert there.at("/x")[0].headers["host"] == f"localhost:{there.port}"
+
+
+def test_a_proxy_of_the_environment_is_not_asked(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("http_proxy", "HTTP_PROXY", "https_proxy", "ALL_PROXY"):
+        monkeypatch.setenv(name, "http://127.0.0.1:1")
+    with receiver() as there:
+        assert posted(there.answers("/x", 200), allow_private=True) == 200
+
+
+def test_whoever_does_not_answer_is_named_by_a_word() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as closed:
+        port = closed.getsockname()[1]
+    with pytest.raises(NotAnswered, match="not connected"):
+        posted(f"http://127.0.0.1:{port}/", allow_private=True)
+    with receiver() as there, pytest.raises(NotAnswered, match=r"broken off|certificate|not connected"):
+        posted(there.answers("/x", 200).replace("http:", "https:"), allow_private=True)
+    assert [str(number) for number in resolved("127.0.0.1", 1)] == ["127.0.0.1"]
