@@ -471,8 +471,10 @@ class _Person:
         yield "retention_due", last.seq, end_of(last.event.occurred_at, months), (last.seq,)
 
     def asked(self) -> Iterator[tuple[Any, list[Any], list[Any]]]:
-        for r in self.of("request_received"):
-            same = [m for m in self.known if m.id == r.id and getattr(m.event, "request", None) == r.event.request]
+        """Requests count, as consent does, from when they are known where they are dated ahead."""
+        said = [m for m in self.history if min(m.event.occurred_at, m.recorded_at) <= self.at]
+        for r in [m for m in said if m.event.type == "request_received"]:
+            same = [m for m in said if m.id == r.id and getattr(m.event, "request", None) == r.event.request]
             yield (
                 r,
                 [m for m in same if m.event.type == "request_extended"],
