@@ -43,6 +43,8 @@ from infra.jetstream.subjects import subject_of
 from infra.jetstream.subscription import LedgerSubscription
 
 READS_IN_FLIGHT = 16
+LEADER_TRIES, LEADER_PAUSE_S = 10, 0.2
+"""So often a leader is asked that holds less than was acknowledged: it may not know yet that it is none any more."""
 LOG_MESSAGES_PER_S = 100_000
 LEAST_S = 1.0
 BULK_TIMEOUT_S = 3_600.0
@@ -159,15 +161,30 @@ class JetStreamAggregateRecorder(AggregateRecorder):
 
     async def _messages(self, subject: str, gt: int | None = None, *, only_last: bool = False) -> list[StoredMessage]:
         if only_last:
-            only = await get_message(self.connection, self.stream, last_by_subj=subject)
-            return [] if only is None else [only]
+            return await self._from_leader(subject, 1, only_last=True)
         start = self._start(subject, gt)
         messages = await read_all(self.connection, self.stream, subject) if start == 1 else None
         if messages is None or not self._is_current(subject, messages, start):
-            # A replica may lag behind what this process knows; the leader does not.
-            self._heads.forget(subject)
-            messages = [m async for m in scan_subject(self.connection, self.stream, subject, start)]
-            self._is_current(subject, messages, start)
+            messages = await self._from_leader(subject, start)
+        return messages
+
+    async def _from_leader(self, subject: str, start: int, *, only_last: bool = False) -> list[StoredMessage]:
+        """What the leader holds.
+
+        One that was cut off takes itself for the leader for a moment, and may hold less than this process knows of, as
+        a replica may. Where it is the same after some tries, what is missing was removed.
+        """
+        for left in reversed(range(LEADER_TRIES if self.stream.replicas > 1 else 1)):
+            if only_last:
+                last = await get_message(self.connection, self.stream, last_by_subj=subject)
+                messages = [] if last is None else [last]
+            else:
+                messages = [m async for m in scan_subject(self.connection, self.stream, subject, start)]
+            if self._is_current(subject, messages, start):
+                return messages
+            await asyncio.sleep(LEADER_PAUSE_S if left else 0)
+        self._heads.forget(subject)
+        self._is_current(subject, messages, start)
         return messages
 
     def _start(self, subject: str, gt: int | None) -> int:

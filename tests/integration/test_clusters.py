@@ -10,9 +10,10 @@ import random
 import secrets
 import threading
 from collections import Counter, defaultdict
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
+from typing import Any
 
 import pytest
 from eventsourcing.persistence import IntegrityError, OperationalError, StoredEvent
@@ -23,8 +24,10 @@ from infra.jetstream import (
     LedgerReader,
     Stream,
     declare_stream,
+    recorder,
 )
 from infra.jetstream.message import decode
+from infra.jetstream.stream import StoredMessage, get_message, scan_subject
 from tests.cluster import Cluster, await_until, shared_cluster
 from tests.servers import fresh_name
 
@@ -235,6 +238,41 @@ def test_readers_saw_every_event_once_and_in_order(chaos: Run) -> None:
 
 def test_no_read_missed_what_its_process_had_stored(chaos: Run) -> None:
     assert [stale for writer in chaos.writers for stale in writer.stale] == []
+
+
+@pytest.mark.parametrize("only_last", [False, True])
+def test_a_leader_that_was_cut_off_is_not_believed_that_nothing_came(
+    monkeypatch: pytest.MonkeyPatch, only_last: bool
+) -> None:
+    """It answers from what it held then, and a replica that is behind does the same."""
+    cluster, name = shared_cluster(), fresh_name("C")
+    with Connection(cluster.urls) as connection:
+        here = JetStreamApplicationRecorder(connection, declare_stream(connection, name, name.lower(), replicas=3))
+        for version in (1, 2):
+            here.insert_events([StoredEvent(AGGREGATES[0], version, "acted", b"{}")])
+        left = [2]
+
+        def is_behind() -> bool:
+            left[0] -= 1
+            return left[0] >= 0
+
+        async def last(*args: Any, **query: Any) -> StoredMessage | None:
+            return await get_message(*args, **({"seq": 1} if is_behind() else query))
+
+        async def scan(*args: Any) -> AsyncIterator[StoredMessage]:
+            until = 1 if is_behind() else 2
+            async for message in scan_subject(*args):
+                if message.seq <= until:
+                    yield message
+
+        async def replica(*args: Any) -> list[StoredMessage]:
+            return [message async for message in scan_subject(*args) if message.seq == 1]
+
+        for name_, behind in (("get_message", last), ("scan_subject", scan), ("read_all", replica)):
+            monkeypatch.setattr(recorder, name_, behind)
+        monkeypatch.setattr(JetStreamApplicationRecorder, "_quickly", lambda *_, **__: None)
+        found = here.select_events(AGGREGATES[0], desc=only_last, limit=1 if only_last else None)
+        assert max(event.originator_version for event in found) == 2
 
 
 def test_all_three_servers_hold_the_same(chaos: Run) -> None:
