@@ -156,23 +156,41 @@ class AccessLog:
 
     async def _append(self, accesses: list[Access]) -> None:
         """Chains and stores them, all or none. Raises NotRecorded, OperationalError."""
+        doubt: tuple[bytes, _End] | None = None
         for attempt in range(ATTEMPTS):
+            is_last_try = attempt == ATTEMPTS - 1
             try:
-                end = self._end or await self._read_end(is_last_try=attempt == ATTEMPTS - 1)
+                end = self._end or await self._read_end(is_last_try=is_last_try)
+                if doubt is not None and end.seq >= doubt[1].seq:
+                    if await self._is_at(doubt[1].seq, doubt[0], is_last_try=is_last_try):
+                        self._written = doubt[1]
+                        return
+                    doubt = None
             except (AccessLogLost, _Behind):
-                if self.stream.replicas == 1 or attempt == ATTEMPTS - 1:
+                if self.stream.replicas == 1 or is_last_try:
                     raise
+                self._end = None
                 await asyncio.sleep(0.1)  # a leader that was cut off may answer from what it held then
                 continue
             head, lines = end.head, []
             for access in accesses:
                 line, head = line_of(head, access)
                 lines.append(line)
-            if await self._is_stored(b"\n".join(lines), end.seq):
-                self._end = self._written = _End(end.seq + 1, head)
+            body, new = b"\n".join(lines), _End(end.seq + 1, head)
+            if await self._is_stored(body, end.seq):
+                self._end = self._written = new
                 return
-            self._end = None
+            # It may be there all the same, and whoever was asked have been cut off. Written again at the same place, it
+            # would be the same message; so it is looked at again when the log goes on behind that place.
+            doubt, self._end = (body, new), None
         raise NotRecorded(f"{ATTEMPTS} times in a row another node wrote first")
+
+    async def _is_at(self, seq: int, body: bytes, *, is_last_try: bool) -> bool:
+        """Whether this message stands there. Raises _Behind where a cluster finds nothing, but on the last try."""
+        found = await get_message(self._connection, self.stream, seq=seq)
+        if found is None and self.stream.replicas > 1 and not is_last_try:
+            raise _Behind
+        return found is not None and found.body == body
 
     async def _is_stored(self, body: bytes, last_seq: int) -> bool:
         """Whether `body` stands right behind `last_seq` now. What the server says is doubted and read back."""

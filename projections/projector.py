@@ -24,7 +24,7 @@ from projections.view import View, ViewRefused
 OnBatch = Callable[[int, float], None]
 """Told the events that were new in a batch, and the seconds until they were committed."""
 
-DRAIN_LOOK_S = 0.02
+DRAIN_LOOK_S, CLOSE_TRIES = 0.02, 50
 SETTLE_WHOLE_ABOVE = 0.2
 """When more than this share of the events is new to the views, building them anew is quicker than keeping them up."""
 
@@ -97,7 +97,12 @@ class Projector:
         """Give up the file, and with it the cursors that others hold."""
         self.known.close()
         with self.lock, self._readers_lock:
-            self._readers.close()
+            for _ in range(CLOSE_TRIES):
+                try:
+                    self._readers.close()
+                    break
+                except duckdb.ResourceInUseException:  # a cursor is being made of it, or given back
+                    time.sleep(DRAIN_LOOK_S)
             self.connection.close()
 
     @property
@@ -275,6 +280,8 @@ def _is_open(cursor: duckdb.DuckDBPyConnection) -> bool:
     """Asked in a way that disturbs no query under way."""
     try:
         cursor.query_progress()
+    except duckdb.ResourceInUseException:  # it is being asked something right now
+        return True
     except duckdb.ConnectionException:
         return False
     return True

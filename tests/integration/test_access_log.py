@@ -22,7 +22,7 @@ from domain.access import START, Access, Head, Outcome, Read, line_of
 from domain.event import utc_now
 from infra import access_log
 from infra.access_log import AccessLog, NotRecorded
-from infra.jetstream import Connection, Stream, declare_stream
+from infra.jetstream import Connection, ConnectionLost, Stream, declare_stream
 from infra.jetstream.stream import StoredMessage, state
 from infra.nats_server import EmbeddedServer
 from tests.cluster import await_until, shared_cluster
@@ -286,6 +286,38 @@ def test_a_server_without_the_newest_records_is_not_believed_that_there_are_none
         assert not answers
         assert requests(cut_off) == [access.request for access in told]
         assert cut_off.verify().is_clean
+
+
+def test_what_was_stored_by_an_answer_that_was_lost_is_found_although_a_server_does_not_have_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The answer is lost, and who is asked then was cut off: the record is there once."""
+    cluster, name = shared_cluster(), fresh_name("A")
+    with Connection(cluster.urls) as connection:
+        ledger = Stream(name, name.lower(), replicas=3)
+        told, other = [read() for _ in range(2)], AccessLog(connection, ledger)
+        assert record(other, told[0]) == [None]
+        log, publish, get, lost = AccessLog(connection, ledger), access_log.publish_one, access_log.get_message, [2]
+
+        async def stored_without_a_word(*args: Any, **how: Any) -> int:
+            seq = await publish(*args, **how)
+            if lost[0] == 2:
+                lost[0] = 1
+                raise ConnectionLost("the answer is lost")
+            return seq
+
+        async def cut_off(*args: Any, **query: Any) -> StoredMessage | None:
+            if lost[0] == 1 and query.get("seq") == 2:
+                lost[0] = 0
+                return None
+            return await get(*args, **query)
+
+        monkeypatch.setattr(access_log, "publish_one", stored_without_a_word)
+        monkeypatch.setattr(access_log, "get_message", cut_off)
+        assert record(log, told[1]) == [None]
+        assert requests(log) == [access.request for access in told]
+        assert lost == [0]
+        assert log.verify().is_clean
 
 
 def test_the_server_refuses_to_delete_a_single_record(connection: Connection, log: AccessLog) -> None:
