@@ -16,6 +16,16 @@ _PURGED = (
 )
 
 
+def _void(erasure: Erasure) -> list[str]:
+    if not erasure.void:
+        return []
+    since = max(erasure.void.values()).isoformat(timespec="seconds")
+    return [
+        f"{len(erasure.void)} of these are not recognised any more since {since}: the secret of their hashes was lost,",
+        "and whoever names one of them is taken for somebody new",
+    ]
+
+
 def certificate(erasure: Erasure, checkpoint: Checkpoint) -> str:
     """The text. `checkpoint` is a signed one of the log, which holds the last events of the records."""
     records = [
@@ -36,6 +46,7 @@ def certificate(erasure: Erasure, checkpoint: Checkpoint) -> str:
             *records,
             f"{len(erasure.hashes)} identifiers (keyed hashes) lead to nobody any more, and to nobody again unless",
             "an officer lifts them",
+            *_void(erasure),
             *steps,
             f"certified: {utc_now().isoformat(timespec='seconds')}",
             *(_PURGED if erasure.purge else _ENVELOPE),

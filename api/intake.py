@@ -77,9 +77,10 @@ class Intake:
         return bool(await self._on_connection(self.queue.is_used(provider, token, happening)))
 
     async def first_received(self, taken: Taken) -> Taken:
-        """The delivery, received when the same bytes first were. For any event loop. Raises OperationalError."""
+        """The delivery, received when the same bytes first were, and again now. For any event loop. Raises
+        OperationalError."""
         at = await self._on_connection(self.queue.first_received(taken.provider, taken.body, taken.received_at))
-        return replace(taken, received_at=at)
+        return taken if at == taken.received_at else replace(taken, received_at=at, again_at=taken.received_at)
 
     async def _on_connection(self, coroutine: Any) -> Any:
         try:
@@ -90,14 +91,18 @@ class Intake:
         return await asyncio.wrap_future(running)
 
     def retry(self, seq: int) -> bool:
-        """Puts a letter back into the queue; False when there is none there. Raises OperationalError.
+        """Puts a letter back into the queue; False when there is none there, or none that can be opened. What could not
+        be opened when it came from the queue goes back as it lay there. Raises OperationalError.
 
         A crash before the letter is dropped leaves both: what is recorded already is a duplicate then.
         """
         letter = self.letters.get(seq)
         if letter is None or letter.taken is None:
             return False
-        self.queue.put(letter.taken)
+        if letter.closed:
+            self.queue.put_sealed(letter.provider, letter.taken.body)
+        else:
+            self.queue.put(letter.taken)
         self.letters.drop([seq])
         return True
 

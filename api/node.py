@@ -188,6 +188,7 @@ class Node:
         told, purging = self._told_by_mirror, Purging(connection, stream)
         drop = self._drop_letters
         self.erasures = Erasures(erasures, self.ledger, keys, self.keyring, claims, snapshots, told, purging, drop)
+        self.erasures.renew()
         self.suppressions = Suppressions(claims, self.erasures)
 
     def _start_beside(self) -> None:
@@ -216,10 +217,8 @@ class Node:
         self.delivering.start()
 
     def _drop_letters(self, identifiers: Iterable[str]) -> None:
-        """Deliveries kept that name somebody who is being erased. A system's key says too little to tell."""
-        texts = [text for kind, _, text in (i.partition(":") for i in identifiers) if kind != "ref"]
-        if texts:
-            self.intake.letters.drop_naming(texts)
+        """Deliveries kept that name somebody who is being erased."""
+        self.intake.letters.drop_naming(identifiers)
 
     def _start_intake(self) -> None:
         """Webhooks, stored and waiting. Raises NodeError when it cannot be said whose are taken."""
@@ -246,7 +245,7 @@ class Node:
     def _start_notary(self) -> None:
         """Who signs checkpoints, and the feed that tells of them. Raises NodeError without a key to sign with."""
         settings, key = self.settings, signing_key(self.settings)
-        self.feed = Feed(self.connection, self.stream, settings.public_url)
+        self.feed = Feed(self.connection, self.stream, settings.feed_url)
         self.relay = Relay(LedgerReader(self.connection, self.stream), self.feed, settings.feed_days)
         notes, every_s = Checkpoints(settings.checkpoints), settings.checkpoint_every_s
         origin = settings.log_origin

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import duckdb
 
 from consumers.retrying import waiting_events
+from infra.erasing import Unrecognised
 from infra.jetstream import describe
 from infra.jetstream.stream import get_message
 from infra.subscriber import Progress, Subscriber
@@ -127,7 +128,13 @@ def status(node: Node) -> dict[str, Any]:
         "ingest": node.intake.status(),
         "master_key_id": node.keyring.master_key_id,
         "keys_damaged": node.keyring.damaged,
+        "unrecognised": unrecognised(node.suppressions.unrecognised()),
     }
+
+
+def unrecognised(found: Unrecognised | None) -> dict[str, Any] | None:
+    """What erasures do not keep away any more, as a document."""
+    return None if found is None else {"identifiers": found.identifiers, "since": found.since.isoformat()}
 
 
 def _in_file(node: Node) -> dict[str, Any]:

@@ -1,6 +1,6 @@
 """Ledger messages as the rows that the projector takes: parsed, opened with their keys, read as the newest version."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -47,6 +47,9 @@ def table_of(messages: Sequence[RawMessage], keyring: Keyring) -> pa.Table:
                 keyring.forget(name)
                 key = keyring.existing([name]).get(name)
                 contents[number] = _content(name, message.body, key)
+    _note_lost(
+        messages, contents, {names[s]: numbers for s, numbers in places.items() if names[s] not in keys}, keyring
+    )
     kinds_and_ids = {subject: codec.split_id(name) for subject, name in names.items()}
     aggregates = [kinds_and_ids[message.subject] for message in messages]
     versions, types, vs, occurred, public, personal, problems = zip(*contents, strict=True) if contents else [()] * 7
@@ -66,6 +69,25 @@ def table_of(messages: Sequence[RawMessage], keyring: Keyring) -> pa.Table:
         "hash": [message.left.hash if isinstance(message, PurgedMessage) else None for message in messages],
     }
     return pa.table(columns, schema=BATCH_SCHEMA)
+
+
+def _note_lost(
+    messages: Sequence[RawMessage], contents: list[Content], keyless: Mapping[str, list[int]], keyring: Keyring
+) -> None:
+    """What could not be opened because its key was lost, and not destroyed, is no event of somebody erased."""
+    closed = {
+        name: shut
+        for name, numbers in keyless.items()
+        if (shut := [n for n in numbers if not isinstance(messages[n], PurgedMessage) and _is_closed(contents[n])])
+    }
+    for name, key in keyring.lost(closed).items():
+        for number in closed[name]:
+            contents[number] = _content(name, messages[number].body, key)
+
+
+def _is_closed(content: Content) -> bool:
+    """Whether it needs a key to be read. The event that ends a record says all in the clear."""
+    return content[6] is None and content[5] is None and content[1] != Erased.type
 
 
 def _name(subject: str) -> str:

@@ -97,6 +97,11 @@ class Explained:
                 found[seq] = hash_
         return found
 
+    def beyond(self, first: int, last: int, checkpoint: int) -> dict[int, PurgedMessage]:
+        """Of what lies from `first` to `last`, behind the mirror's end at `checkpoint`, that which was purged."""
+        ahead = self._ledger.behind(checkpoint) if self._is_there else {}
+        return {seq: ahead[seq] for seq in range(first, last + 1) if seq in ahead}
+
     def unexplained(self, gaps: Sequence[Gap]) -> list[int]:
         """The seqs of these stretches that were not purged, in order."""
         settled = set(mirrored.settled(self._cursor))

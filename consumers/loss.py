@@ -113,7 +113,10 @@ def secrets_lost(
     if lost := keys_lost(connection, cursor, own):
         return f"the keys of {lost:,} candidates or pools are gone: {KEYS_WAY_OUT}"
     if PEPPER not in own:
-        return f"the ledger has events, and the pepper of its claims is gone: {KEYS_WAY_OUT}"
+        return (
+            "the ledger has events, and the pepper of its claims is gone: put back the bucket KV_keys from its own "
+            "backup; `rapport restore` makes another, and says first who is then not recognised any more"
+        )
     if claims_lost(connection):
         return "the claims that lead from identifiers to candidates are gone; `rapport restore` makes them again"
     return None

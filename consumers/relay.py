@@ -106,9 +106,13 @@ class Relay:
         """
         self._settled = derived, views, at_us
 
-    def note(self, message: Message) -> None:
-        """Says it as soon as possible; unless this process ends before that. It needs an id of its own."""
-        self._notes.append(message)
+    def note(self, checkpoint: Message) -> None:
+        """Says it as soon as possible, unless this process ends before that, or the feed has told of as much already.
+
+        Every node signs checkpoints of its own, each time that it starts too: of all that are offered only those of
+        more events than the last one on the feed are told. `checkpoint` is as `signed` makes it.
+        """
+        self._notes.append(checkpoint)
 
     def _run(self) -> None:
         while not self._stopping.is_set():
@@ -193,7 +197,8 @@ class Relay:
         self._take_settled()
         while self._notes:
             note = self._notes[0]
-            if self._feed.last_id(note.type) != note.id:
+            last = self._feed.last_said(note.type)
+            if last is None or note.data["size"] > last["size"]:
                 place = _at(self._end.place, self.position)
                 self._end = self._feed.append([Draft(note, place)], self._end)
             self._notes.popleft()

@@ -5,14 +5,16 @@ when the delivery comes once more: whether a happening is known already is the l
 """
 
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import datetime
 from typing import NamedTuple
 
 import orjson
 import structlog
-from eventsourcing.persistence import OperationalError
+from eventsourcing.persistence import DataError, OperationalError
 
+from consumers.webhooks.addresses import addresses_in
 from consumers.webhooks.delivery import Delivery, Happening, Provider, Unreadable
 from domain import errors
 from domain.interaction import Interaction, content_id, parse
@@ -26,12 +28,17 @@ TOGETHER = 500
 """Interactions recorded in one call."""
 POISON_ATTEMPTS = 5
 """So often is a delivery tried that seems to be what breaks us; trouble of ours is waited for as long as it lasts."""
+UNOPENED_ATTEMPTS = 8
+"""So often, over two minutes, is a delivery tried that cannot be opened: a key may be on its way to this server."""
 LONGEST_WAIT_S = 60.0
 AGAIN = frozenset({errors.ConcurrentChange.code})
 PERHAPS_EARLY = frozenset({errors.MergeRefused.code, errors.UnresolvedCandidate.code})
 """Refusals that another delivery may put right, such as the coming of whom a merge names; tried as often as poison."""
 
 log = structlog.get_logger()
+
+
+_Key = tuple[str, datetime | None]
 
 
 class Message(NamedTuple):
@@ -55,6 +62,17 @@ class _Work:
     erased: bool = False
     done: bool = False
     wait_s: float | None = None
+
+    @property
+    def unknown(self) -> list[str]:
+        """The kinds in it that nobody knows."""
+        heard = (h for h in self.happenings if h.record is None and not h.known)
+        return list(dict.fromkeys(happening.kind for happening in heard))
+
+    @property
+    def all_reasons(self) -> list[str]:
+        """Why it is kept, each once."""
+        return [*self.reasons, *dict.fromkeys(reason for _, reason in self.refused)]
 
 
 class Settling:
@@ -107,6 +125,9 @@ class Settling:
             try:
                 work.taken = self._queue.open(provider, stored)
             except SealBrokenError as error:
+                if work.message.attempt < UNOPENED_ATTEMPTS:
+                    work.wait_s = backoff_s(work.message.attempt)
+                    continue
                 work.reasons.append(f"it cannot be opened: {error}")
                 continue
             try:
@@ -125,9 +146,12 @@ class Settling:
         provider = self._providers.get(taken.provider)
         if provider is None:
             raise Unreadable("no module of this version reads what this provider sends")
-        return provider.read(Delivery(taken.headers, taken.body, taken.received_at))
+        return provider.read(Delivery(taken.headers, taken.body, taken.received_at, again_at=taken.again_at))
 
     def _parse(self, work: _Work, happening: Happening) -> None:
+        if happening.unreadable is not None:
+            work.reasons.append(f"unreadable: {happening.unreadable}")
+            return
         if happening.record is None:
             if happening.known:
                 self._counted.note(work.message.provider, "left")
@@ -165,17 +189,18 @@ class Settling:
 
     def _record(self, works: Sequence[_Work]) -> None:
         wanted = [(work, happening, interaction) for work in works for happening, interaction in work.interactions]
-        distinct: dict[str, Interaction] = {}
-        keys = [_identity(interaction) for _, _, interaction in wanted]
+        distinct: dict[_Key, Interaction] = {}
+        keys = [(_identity(interaction), happening.again_at) for _, happening, interaction in wanted]
         for key, (_, _, interaction) in zip(keys, wanted, strict=True):
             distinct.setdefault(key, interaction)
-        outcomes: dict[str, Outcome] = {}
+        outcomes: dict[_Key, Outcome] = {}
         first = list(distinct)
         for start in range(0, len(first), TOGETHER):
             some = first[start : start + TOGETHER]
-            answers = self._recording.record([distinct[key] for key in some], facts=True)
+            again_at = [at for _, at in some]
+            answers = self._recording.record([distinct[key] for key in some], facts=True, again_at=again_at)
             outcomes |= zip(some, answers, strict=True)
-        seen = Counter[str]()
+        seen = Counter[_Key]()
         for key, (work, happening, _) in zip(keys, wanted, strict=True):
             self._note(work, happening, outcomes[key], again=seen[key] > 0)
             seen[key] += 1
@@ -203,20 +228,50 @@ class Settling:
     # ── keeping ──
 
     def _keep_all(self, works: Sequence[_Work]) -> None:
+        self._look_for_the_erased([work for work in works if work.refused or work.reasons or work.unknown])
         for work in works:
             provider = work.message.provider
-            kinds = list(dict.fromkeys(h.kind for h in work.happenings if h.record is None and not h.known))
-            reasons = [*work.reasons, *dict.fromkeys(reason for _, reason in work.refused)]
-            if work.taken is None:
-                self._letters.add_closed(provider, work.message.stored, reasons[0])
-            elif reasons:
-                self._letters.add(_without_the_erased(work, work.taken), reasons)
-            if work.taken is not None and not work.erased:
-                for kind in kinds:
-                    self._letters.add_unknown(work.taken, kind)
+            try:
+                self._keep(work)
+            except DataError:
+                # The server took it once, so its limit was lowered since; until that is raised, the delivery waits.
+                log.error("a delivery is over max_payload and cannot be kept as a letter", provider=provider)
+                work.wait_s = LONGEST_WAIT_S
+                continue
             self._counted.note(provider, "dead", len(work.refused) + len(work.reasons))
-            self._counted.note(provider, "unknown", len(kinds))
+            self._counted.note(provider, "unknown", len(work.unknown))
             work.done = True
+
+    def _keep(self, work: _Work) -> None:
+        if work.taken is None:
+            self._letters.add_closed(work.message.provider, work.message.stored, work.reasons[0])
+            return
+        if work.refused or (work.reasons and not work.erased):
+            taken = _without_the_erased(work, work.taken)
+            try:
+                self._letters.add(taken, work.all_reasons)
+            except DataError:  # its reasons are longer than what the queue had in their place
+                self._letters.add(
+                    replace(taken, headers={}), [work.all_reasons[0], "and more, for which there is no room"]
+                )
+        if not work.erased:
+            for kind in work.unknown:
+                self._letters.add_unknown(work.taken, kind)
+
+    def _look_for_the_erased(self, works: Sequence[_Work]) -> None:
+        """Nothing is kept of a delivery in which an address of somebody erased stands, wherever that is, except for the
+        refused records of others."""
+        named = [addresses_in(work.taken.body) if work.taken is not None else {} for work in works]
+        identifiers = {identifier for found in named for identifier in found.values()}
+        if not identifiers or not (gone := self._recording.erased_among(identifiers)):
+            return
+        for work, found in zip(works, named, strict=True):
+            theirs = {text for text, identifier in found.items() if identifier in gone}
+            if theirs and not work.erased:
+                work.erased = True
+                self._counted.note(work.message.provider, "erased")
+            if theirs:
+                work.refused = [one for one in work.refused if not _names(one[0], theirs)]
 
 
 def backoff_s(attempt: int) -> float:
@@ -227,6 +282,11 @@ def backoff_s(attempt: int) -> float:
 def _identity(interaction: Interaction) -> str:
     """What tells an interaction from any other of the same batch."""
     return content_id(interaction.model_dump(mode="python"))
+
+
+def _names(happening: Happening, texts: Iterable[str]) -> bool:
+    """Whether one of the texts stands in what is told."""
+    return not addresses_in(orjson.dumps(happening.record, default=str)).keys().isdisjoint(texts)
 
 
 def _without_the_erased(work: _Work, taken: Taken) -> Taken:

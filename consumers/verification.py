@@ -11,7 +11,7 @@ import re
 import time
 from bisect import bisect_right
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Container, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from hashlib import sha256
@@ -29,6 +29,7 @@ from infra.jetstream import Connection, LedgerCorruptedError, RawMessage, Stream
 from infra.jetstream.message import decode
 from infra.jetstream.stream import get_message
 from infra.jetstream.subjects import originator_of
+from infra.purged import PurgedMessage
 from projections import mirrored
 from projections.mirrored import Columns, Entry, Gap, Jump
 from projections.tree.checking import Checking, Disagreement
@@ -228,10 +229,16 @@ class _Verification:
         known = min(until, self._checkpoint)
         entries = {e.seq: e for e in mirrored.entries(self._cursor, after, known)} if after < known else {}
         yield from map(_of_tree, self._tree.add([(e.seq, e.hash) for e in entries.values()]))
-        self._look_up_versions(m for m in messages if m.seq > self._checkpoint)
         handed = {m.seq: m for m in messages}
+        unseen = self._purged_unseen(max(after, self._checkpoint), until, handed)
+        self._look_up_versions(m for m in chain(messages, unseen.values()) if m.seq > self._checkpoint)
         for seq in range(after + 1, until + 1):
             entry, message = entries.get(seq), handed.get(seq)
+            if seq in unseen:
+                self._events += 1
+                yield from self._gaps()
+                yield from self._of_unseen(unseen[seq])
+                continue
             if entry is None and message is None:
                 self._missed(seq - 1, seq + 1)
                 continue
@@ -249,6 +256,21 @@ class _Verification:
                 finding = self._compared(message, entry)
                 if finding is not None:
                     yield finding
+
+    def _purged_unseen(self, after: int, until: int, handed: Container[int]) -> dict[int, PurgedMessage]:
+        """What was purged behind the mirror's end, of what is not there."""
+        absent = [seq for seq in range(after + 1, until + 1) if seq not in handed]
+        if not absent:
+            return {}
+        named = self._explained.beyond(absent[0], absent[-1], self._checkpoint)
+        return {seq: place for seq, place in named.items() if seq not in handed}
+
+    def _of_unseen(self, place: PurgedMessage) -> Iterator[Finding]:
+        self._purged += 1
+        name, hash_ = _name(place), place.left.hash
+        finding = self._follows(name, place, place.left.version, hash_) if name is not None else None
+        if finding is not None:
+            yield finding
 
     def _of_purged(self, entry: Entry, message: RawMessage | None) -> Iterator[Finding]:
         if entry.seq > self._held.last_seq:
@@ -285,13 +307,16 @@ class _Verification:
             differing = [what for what, a, b in zip(names, ours, theirs, strict=True) if a != b]
             detail = f"ledger and mirror differ in its {', '.join(differing)}"
             return _of_message(Kind.ALTERED, message, detail, hash_, entry)
+        return self._follows(name, message, version, hash_)
+
+    def _follows(self, name: str, message: RawMessage, version: int, hash_: bytes) -> Finding | None:
         before, self._versions[name] = self._versions.get(name, 0), version
         if version == before + 1:
             return None
         self._broken.add(message.seq)
         return _of_message(Kind.BROKEN, message, f"version {version} follows version {before}", hash_)
 
-    def _look_up_versions(self, messages: Iterator[RawMessage]) -> None:
+    def _look_up_versions(self, messages: Iterable[RawMessage]) -> None:
         names = {name for m in messages if (name := _name(m)) is not None and name not in self._versions}
         if names and self._checkpoint:
             self._versions |= mirrored.heads(self._cursor, sorted(names), self._checkpoint)

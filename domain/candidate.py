@@ -1,5 +1,6 @@
 """Candidate: one record of a person, as a stream of interactions."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Annotated, Literal
@@ -376,6 +377,31 @@ def interaction_key(event: CandidateEvent) -> InteractionKey | None:
     return event.interaction, event.type, event.occurred_at if event.type in TAKEN_BACK else None
 
 
+ANSWERED_BY = {
+    **dict.fromkeys(("opted_out", "complained"), "opted_in"),
+    "consent_withdrawn": "consent_given",
+    "restricted": "restriction_lifted",
+}
+"""What takes back each statement against contact."""
+
+
+def holds_anew(records: Iterable[Candidate], event: CandidateEvent, at: datetime) -> bool:
+    """Whether `event`, a statement against contact by the person of `records` that was told once more at `at`, is to be
+    recorded as of then: after it was last said, or first told, and before it was told again, it was taken back. Nobody
+    can know whether it was sent again or said again, so the reading against contact wins."""
+    known = list(records)
+    said = [
+        time
+        for record in known
+        for id_, type_, time in record.interactions
+        if time is not None and (id_, type_) == (event.interaction, event.type)
+    ]
+    last = max(said, default=event.occurred_at)
+    return any(
+        s.type == ANSWERED_BY[event.type] and last < s.occurred_at <= at for record in known for s in record.statements
+    )
+
+
 def evolve(state: Candidate, event: CandidateEvent, version: int, seq: int, recorded_at: datetime) -> Candidate:
     """The state after `event`, which the ledger took at `recorded_at` and holds at `seq` as this `version`."""
     state = replace(state, version=version, seq=seq, identifiers=state.identifiers.union(event.identifiers))
@@ -424,11 +450,13 @@ def decide(
     now: datetime,
     survivor: Candidate | None = None,
     standing: Standing | None = None,
+    facts: bool = False,
 ) -> tuple[CandidateEvent, ...]:
     """The events that follow from `proposed`: itself, or none when its interaction is known already.
 
     `survivor` is the state of the candidate a merge points at. `standing` is given for an intended contact
-    only; facts reported by others are recorded whatever the standing.
+    only; facts reported by others are recorded whatever the standing. One that is against contact is taken even from a
+    clock that is days ahead: it counts from when it is recorded (`domain.consent.effective_at`).
 
     Raises UnreadableCandidate, ErasedCandidate, OccurredInFuture, MergeRefused, RequestRefused, OptInWithoutEvidence
     or NotContactable.
@@ -439,7 +467,7 @@ def decide(
         raise errors.ErasedCandidate(ERASED)
     if interaction_key(proposed) in state.interactions:
         return ()
-    check_clock(proposed, now)
+    _check_clock(proposed, now, facts=facts)
     match proposed:
         case Merged():
             _check_merge(state, proposed, survivor)
@@ -468,6 +496,11 @@ def decide(
                 f"not contactable on {proposed.channel} for {proposed.purpose}: {standing.status}{because}"
             )
     return (proposed,)
+
+
+def _check_clock(proposed: CandidateEvent, now: datetime, *, facts: bool) -> None:
+    if not (facts and proposed.type in TAKEN_BACK):
+        check_clock(proposed, now)
 
 
 def _check_merge(state: Candidate, proposed: Merged, survivor: Candidate | None) -> None:

@@ -6,6 +6,7 @@ decided is appended first. So the outcome of a sequence does not depend on how i
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Any, Protocol
 from uuid import uuid4
 
@@ -13,7 +14,7 @@ from pydantic import ValidationError
 
 from domain import candidate, errors
 from domain.candidate import ERASED, INTENTIONS, Candidate, CandidateEvent, InteractionKey, Merged, Unmerged
-from domain.consent import Standing, standing
+from domain.consent import TAKEN_BACK, Standing, standing
 from domain.event import utc_now
 from domain.identity import Forest
 from domain.interaction import Interaction, Reference, event_of
@@ -22,6 +23,9 @@ from infra.identifiers import identifiers_of
 
 PROVISIONAL_SEQ = 2**62
 """Positions of events that are decided but not appended yet sort after every real one."""
+
+
+AMBIGUOUS = "candidate: the identifiers point at different candidates; merge them first, or name one"
 
 
 class Cut(Exception):
@@ -58,30 +62,78 @@ class Round:
         self.pending: dict[str, Pending] = {}
         self.touched: set[str] = set()
 
-    def decide(self, interaction: Interaction, place: int, *, facts: bool) -> str | None:
+    def decide(
+        self, interaction: Interaction, place: int, *, facts: bool, again_at: datetime | None = None
+    ) -> str | None:
         """Decides one interaction; its candidate when it is a duplicate, None when it now waits in `pending`.
 
-        An intended contact needs standing unless it is told as one of the `facts`.
+        An intended contact needs standing unless it is told as one of the `facts`. What a person said against contact,
+        told as a fact whose identifiers lead to several people, is recorded of each of them: nobody can tell who it
+        was, and it must not be lost. `again_at` is as for `Recording.record`.
 
         Raises Cut, or Refused. `touched` then names the candidates whose states led to that.
         """
         self.touched = set()
         identifiers = identifiers_of(interaction.candidate)
-        state = self._state(self._found(interaction.candidate, identifiers), interaction)
+        meant: list[str | None] = [*self._meant(interaction.candidate, identifiers)] or [None]
+        if len(meant) > 1 and not (facts and interaction.type in TAKEN_BACK):
+            raise errors.AmbiguousCandidate(AMBIGUOUS)
+        # One that nobody holds yet becomes the first one's.
+        of = [(id_, identifiers if n == 0 else ()) for n, id_ in enumerate(meant)]
+        decided = [self._decided(id_, interaction, own, facts=facts, again_at=again_at) for id_, own in of]
+        for (state, events), (_, own) in zip(decided, of, strict=True):
+            if events:
+                self._take(state, events, place, own)
+        return None if any(events for _, events in decided) else decided[0][0].id
+
+    def _decided(
+        self,
+        id_: str | None,
+        interaction: Interaction,
+        identifiers: Iterable[str],
+        *,
+        facts: bool,
+        again_at: datetime | None,
+    ) -> tuple[Candidate, tuple[CandidateEvent, ...]]:
+        """The state of the candidate, and what is to be recorded of them; nothing when it is known."""
+        state = self._state(id_, interaction)
         event = self._event(interaction, state, identifiers)
         survivor = self._survivor(event)
+        if again_at is not None and self._holds_anew(state, event, again_at):
+            event = event.model_copy(update={"occurred_at": again_at})
         if (key := candidate.interaction_key(event)) in state.interactions:
             if self._is_pending(state.id, key):
                 raise Cut
-            return state.id
-        decided = candidate.decide(
-            state, event, now=utc_now(), survivor=survivor, standing=None if facts else self._standing(state, event)
+            return state, ()
+        return state, candidate.decide(
+            state,
+            event,
+            now=utc_now(),
+            survivor=survivor,
+            standing=None if facts else self._standing(state, event),
+            facts=facts,
         )
-        self._take(state, decided, place, identifiers)
-        return None
+
+    def _holds_anew(self, state: Candidate, event: CandidateEvent, at: datetime) -> bool:
+        """See `domain.candidate.holds_anew`; by what the ledger holds now, on whichever node it was recorded."""
+        if event.type not in TAKEN_BACK or state.version == 0:
+            return False
+        self._need_settled_merges()
+        members = self._people.forest_of(state.id).members(state.id) | {state.id}
+        if members & self.pending.keys():
+            raise Cut
+        return candidate.holds_anew(self._people.fresh(members).values(), event, at)
 
     def _found(self, reference: Reference, identifiers: Iterable[str]) -> str | None:
-        """The candidate that `reference` means, by its strongest identifier; an id without events only if alone."""
+        """The one candidate that `reference` means; None when nobody is. Raises AmbiguousCandidate."""
+        meant = self._meant(reference, identifiers)
+        if len(meant) > 1:
+            raise errors.AmbiguousCandidate(AMBIGUOUS)
+        return meant[0] if meant else None
+
+    def _meant(self, reference: Reference, identifiers: Iterable[str]) -> list[str]:
+        """Whom `reference` means, a candidate for each person, the one of its strongest identifier first; an id without
+        events only if alone."""
         named = [reference.id, *(self._holders.get(i) for i in identifiers)]
         gone = {n for n in named if n is not None and self._is_gone(n)}
         held = list(dict.fromkeys(n for n in named if n is not None and n not in gone))
@@ -89,16 +141,16 @@ class Round:
         if gone and (reference.id in gone or not any(self._held(id_).version > 0 for id_ in held)):
             # With an identifier of somebody living beside it, it is about them: a telephone may be two people's.
             raise errors.ErasedCandidate(ERASED)
-        if len(held) < 2:
-            return held[0] if held else None
         known = [id_ for id_ in held if self._held(id_).version > 0]
-        if len(known) > 1:
-            self._need_settled_merges()
-            if not set(known) <= self._people.forest_of(known[0]).members(known[0]):
-                raise errors.AmbiguousCandidate(
-                    "candidate: the identifiers point at different candidates; merge them first, or name one"
-                )
-        return (known or held)[0]
+        if len(held) < 2 or len(known) < 2:
+            return (known or held)[:1]
+        self._need_settled_merges()
+        people: list[str] = []
+        while known:
+            people.append(known[0])
+            same = self._people.forest_of(known[0]).members(known[0])
+            known = [id_ for id_ in known[1:] if id_ not in same]
+        return people
 
     def _state(self, id_: str | None, interaction: Interaction) -> Candidate:
         state = self._held(id_) if id_ is not None else Candidate(uuid4().hex)

@@ -12,8 +12,10 @@ from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from datetime import datetime
 from functools import partial
+from typing import NamedTuple
 from uuid import uuid4
 
+import structlog
 from eventsourcing.persistence import DataError, IntegrityError, OperationalError
 from pydantic import BaseModel
 
@@ -23,11 +25,13 @@ from domain.event import utc_now
 from domain.policy import APPEND_ATTEMPTS, ActorKind, ErasureGround
 from infra import codec
 from infra.crypto.claims import Claims
-from infra.crypto.keyring import Keyring
+from infra.crypto.keyring import GIVEN_UP, Keyring
 from infra.jetstream.kv import Bucket
 from infra.ledger import Append, Ledger
 from infra.purging import Naming, Purging
 from infra.snapshots import Snapshots
+
+log = structlog.get_logger()
 
 RECORDED = "recorded"
 SUPPRESSED = "identifiers suppressed"
@@ -65,8 +69,9 @@ class Lifted(BaseModel):
 class Erasure(BaseModel):
     """One proceeding, as it is kept. Nothing in it says who the person was; `by` is whoever carried it out.
 
-    `hashes` are those of the claims on the person's identifiers, `lifted` says which were freed again. `purge`: the
-    bodies of the events go as well. `steps` says when each was done.
+    `hashes` are those of the claims on the person's identifiers, `lifted` says which were freed again, `void` which
+    nobody can compare with any more, since when: the secret that they were made with is lost. `purge`: the bodies of
+    the events go as well. `steps` says when each was done.
     """
 
     id: str
@@ -80,6 +85,7 @@ class Erasure(BaseModel):
     records: tuple[Record, ...] = ()
     hashes: tuple[str, ...] = ()
     lifted: tuple[Lifted, ...] = ()
+    void: dict[str, datetime] = {}
     steps: dict[str, datetime] = {}
 
     @property
@@ -90,7 +96,7 @@ class Erasure(BaseModel):
     @property
     def suppressing(self) -> frozenset[str]:
         """The hashes of identifiers that this erasure keeps from being used again."""
-        return frozenset(self.hashes) - {lift.hash for lift in self.lifted}
+        return frozenset(self.hashes) - {lift.hash for lift in self.lifted} - self.void.keys()
 
     @property
     def is_done(self) -> bool:
@@ -151,6 +157,30 @@ class Erasures:
         )
         self._bucket.create(erasure.id, erasure.model_dump_json().encode())
         return erasure
+
+    def renew(self) -> None:
+        """Suppresses and destroys once more what was, and is not now: a claim or the mark of a key was damaged, or a
+        copy from before was put back. Raises OperationalError.
+        """
+        erasures = self.all()
+        if lapsed := self._claims.lapsed(_suppressed(erasures)):
+            still = _suppressed(self.all())  # a lift is written down before the claim goes
+            lapsed = [hashed for hashed in lapsed if hashed in still]
+            self._claims.suppress(lapsed)
+            log.warning("suppressions were not there any more, and are made again", identifiers=len(lapsed))
+        names = sorted(
+            codec.aggregate_id(candidate.KIND, i) for e in erasures if KEYS_DESTROYED in e.steps for i in e.wanted
+        )
+        again = set(self._keys.get_many(names))
+        if not self._keys.get_many([GIVEN_UP]):  # marks are counted as keys, and these were given up by their number
+            again |= self._keys.unknown(names)
+        for name in again:
+            self._keys.delete(name)
+            self._keyring.forget(name)
+        if again:
+            log.warning(
+                "keys of erased persons were there again, or their marks gone; destroyed again", keys=len(again)
+            )
 
     def get(self, id_: str) -> Erasure | None:
         """The erasure of this id."""
@@ -269,16 +299,20 @@ class Erasures:
 
         With `but`, all steps but these are to be taken once more.
         """
-        while True:
-            entry = self._bucket.get_entry(erasure.id)
-            if entry is None:
-                raise OperationalError("what was kept of an erasure is gone")
-            merged = _merged(Erasure.model_validate_json(entry.value), erasure)
-            if but is not None:
-                merged = merged.model_copy(update={"steps": {s: at for s, at in merged.steps.items() if s in but}})
-            with suppress(IntegrityError):
-                self._bucket.update(erasure.id, merged.model_dump_json().encode(), entry.revision)
-                return merged
+        return _keep(self._bucket, erasure, but)
+
+
+def _keep(bucket: Bucket, erasure: Erasure, but: frozenset[str] | None = None) -> Erasure:
+    while True:
+        entry = bucket.get_entry(erasure.id)
+        if entry is None:
+            raise OperationalError("what was kept of an erasure is gone")
+        merged = _merged(Erasure.model_validate_json(entry.value), erasure)
+        if but is not None:
+            merged = merged.model_copy(update={"steps": {s: at for s, at in merged.steps.items() if s in but}})
+        with suppress(IntegrityError):
+            bucket.update(erasure.id, merged.model_dump_json().encode(), entry.revision)
+            return merged
 
 
 def _merged(kept: Erasure, ours: Erasure) -> Erasure:
@@ -291,6 +325,7 @@ def _merged(kept: Erasure, ours: Erasure) -> Erasure:
             "records": tuple(records[id_] for id_ in sorted(records)),
             "hashes": tuple(sorted({*kept.hashes, *ours.hashes})),
             "lifted": (*kept.lifted, *(lift for lift in ours.lifted if lift not in kept.lifted)),
+            "void": ours.void | kept.void,
             "steps": ours.steps | kept.steps,
         }
     )
@@ -300,6 +335,39 @@ def kept(bucket: Bucket) -> list[Erasure]:
     """The erasures in a bucket, oldest first."""
     found = [Erasure.model_validate_json(value) for value in bucket.load_all().values()]
     return sorted(found, key=lambda erasure: erasure.requested_at)
+
+
+def _suppressed(erasures: Iterable[Erasure]) -> set[str]:
+    return {hashed for erasure in erasures if SUPPRESSED in erasure.steps for hashed in erasure.suppressing}
+
+
+class Unrecognised(NamedTuple):
+    """So many identifiers of erased persons are not recognised any more, by erasures up to this moment."""
+
+    identifiers: int
+    since: datetime
+
+
+def unrecognised(erasures: Iterable[Erasure]) -> Unrecognised | None:
+    """What of these erasures does not keep anybody away any more, for the secret of the claims was lost; None if all
+    of it does.
+    """
+    void = {hashed: at for erasure in erasures for hashed, at in erasure.void.items()}
+    return Unrecognised(len(void), max(void.values())) if void else None
+
+
+def void_all(bucket: Bucket) -> int:
+    """Notes in the erasures of a bucket that the secret their hashes were made with is lost; how many hashes.
+
+    Their certificates are to be issued once more, for they say otherwise. May be repeated.
+    """
+    hashes = set[str]()
+    for erasure in kept(bucket):
+        if lost := erasure.suppressing:
+            told = erasure.model_copy(update={"void": erasure.void | dict.fromkeys(sorted(lost), utc_now())})
+            _keep(bucket, told, frozenset(erasure.steps) - {CERTIFIED})
+            hashes |= lost
+    return len(hashes)
 
 
 def _kind_of(actor: str) -> ActorKind:

@@ -142,11 +142,11 @@ class Feed:
         """All messages behind `after`, and those to come."""
         return FeedFollower(self._connection, self.stream, after, FOLLOWED_AHEAD, FOLLOW_WAIT_S)
 
-    def last_id(self, type_: str) -> str | None:
-        """The id of the last message of a type; None when there is none. Raises OperationalError."""
+    def last_said(self, type_: str) -> dict[str, Any] | None:
+        """What the last message of a type says; None when there is none. From the leader. Raises OperationalError."""
         subject = f"{self.stream.prefix}.{type_}"
         found = self._connection.call(get_message(self._connection, self.stream, last_by_subj=subject))
-        return None if found is None else str(orjson.loads(found.body)["id"])
+        return None if found is None else orjson.loads(found.body)["data"]
 
     def first_since(self, moment: datetime) -> int:
         """The position of the first message stored at `moment` or later; one behind the last when there is none."""

@@ -35,12 +35,17 @@ Closed = Unreadable | Ended
 """Why there are no events to be had."""
 
 
+def is_ended(history: Stored) -> bool:
+    """Whether the person was erased."""
+    return bool(history) and history[-1][1].topic == Erased.type
+
+
 def decoded(name: str, history: Stored, key: bytes | None, of: type[_E]) -> list[Recorded[_E]] | Closed:
     """The events of an aggregate as the ledger holds them, or why one of them cannot be read.
 
     Who was erased is so from that event on, even while the key is still there.
     """
-    if history and history[-1][1].topic == Erased.type:
+    if is_ended(history):
         return Ended(history[-1][1].originator_version, history[-1][0].seq)
     try:
         return [_recorded(name, message, event, key, of) for message, event in history]

@@ -47,6 +47,8 @@ class Taken:
     headers: Mapping[str, str] = field(repr=False)
     body: bytes = field(repr=False)
     records: bool = False
+    again_at: datetime | None = None
+    """When it came, where the same bytes had first come at `received_at`, and that is what counts."""
 
 
 class Depth(NamedTuple):
@@ -70,6 +72,7 @@ class Seals:
             "received_at": taken.received_at.isoformat(),
             "headers": {name: value for name, value in taken.headers.items() if name not in KEPT_SECRET},
             "records": taken.records,
+            "again_at": None if taken.again_at is None else taken.again_at.isoformat(),
             "more": more or {},
         }
         name = f"{purpose}.{day}"
@@ -88,8 +91,9 @@ class Seals:
             raise SealBrokenError("the key of its day is gone")
         head, _, body = sealing.unseal(key, stored[_DAY:], _context(name, provider)).partition(b"\n")
         found = orjson.loads(head)
+        again_at = datetime.fromisoformat(found["again_at"]) if found.get("again_at") else None
         received_at = datetime.fromisoformat(found["received_at"])
-        return Taken(provider, received_at, found["headers"], body, found["records"]), found["more"]
+        return Taken(provider, received_at, found["headers"], body, found["records"], again_at), found["more"]
 
     def destroy_before(self, purpose: str, day: date) -> int:
         """Destroys the purpose's keys of days before `day`; how many. Raises OperationalError."""
@@ -133,7 +137,11 @@ class Queue:
 
     def put(self, taken: Taken) -> None:
         """`store` for callers' threads."""
-        self._connection.call(self.store(taken.provider, self.sealed(taken)))
+        self.put_sealed(taken.provider, self.sealed(taken))
+
+    def put_sealed(self, provider: str, sealed: bytes) -> None:
+        """Puts back what lay here before, as it was."""
+        self._connection.call(self.store(provider, sealed))
 
     async def is_used(self, provider: str, token: str, happening: str) -> bool:
         """Whether the token came with another happening before; else it is noted with this one. On any node."""

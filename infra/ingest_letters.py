@@ -28,6 +28,7 @@ from infra.jetstream.stream import (
     get_message,
     scan_subject,
 )
+from infra.mentions import names
 
 KEPT_OF_A_KIND = 100
 """Deliveries of one unknown kind that are kept; older ones go first."""
@@ -50,6 +51,8 @@ class Letter:
     number: int = 1
     """Of an unknown one: so many there were, this one included."""
     taken: Taken | None = field(default=None, repr=False)
+    closed: bool = False
+    """Whether the body is a delivery as it lay in the queue, which could not be opened."""
 
 
 class Letters:
@@ -77,9 +80,9 @@ class Letters:
                 raise
         await ensure(self._connection, self._stream, settings)
 
-    def add(self, taken: Taken, reasons: Iterable[str]) -> None:
-        """Keeps a delivery that cannot be recorded. Returns when it is on disk. Raises OperationalError."""
-        body = self._seals.seal("dead", taken, {"reasons": list(reasons)})
+    def add(self, taken: Taken, reasons: Iterable[str], *, closed: bool = False) -> None:
+        """Keeps a delivery that cannot be recorded. Returns when it is on disk. Raises OperationalError, DataError."""
+        body = self._seals.seal("dead", taken, {"reasons": list(reasons), "closed": closed})
         self._connection.call(
             self._publish(f"{self._stream.prefix}.{LETTER}.{taken.provider}.{uuid4().hex}", body, None)
         )
@@ -87,7 +90,7 @@ class Letters:
     def add_closed(self, provider: str, stored: bytes, reason: str) -> None:
         """Keeps what cannot even be opened, as it is."""
         nothing = Taken(provider, datetime.now(UTC), {}, stored, records=False)
-        self.add(nothing, [reason])
+        self.add(nothing, [reason], closed=True)
 
     def add_unknown(self, taken: Taken, kind: str) -> None:
         """Keeps a delivery of an unknown kind, and counts it. As `add`."""
@@ -131,6 +134,19 @@ class Letters:
                 found.append(self._letter(last))
         return sorted(found, key=lambda letter: (letter.provider, letter.kind))
 
+    def alike(self, seq: int) -> list[tuple[int, datetime]]:
+        """The deliveries kept of the unknown kind that the one at `seq` is of, itself included: where, and since when.
+
+        Oldest first; none when there is nothing at `seq`, or a dead letter. Raises OperationalError.
+        """
+        message = self._connection.call(get_message(self._connection, self._stream, seq=seq))
+        if message is None or not message.subject.startswith(f"{self._stream.prefix}.{UNKNOWN}."):
+            return []
+        scan, found = scan_subject(self._connection, self._stream, message.subject), []
+        while (one := self._connection.call(_next(scan))) is not None:
+            found.append((one.seq, one.recorded_at))
+        return found
+
     def get(self, seq: int) -> Letter | None:
         """The one at `seq`, if it is there. Raises OperationalError."""
         message = self._connection.call(get_message(self._connection, self._stream, seq=seq))
@@ -141,16 +157,17 @@ class Letters:
         return self._connection.call(erase_messages(self._connection, self._stream, list(seqs)))
 
     def drop_naming(self, identifiers: Iterable[str]) -> int:
-        """Overwrites those in which one of these texts (an address, a number) stands; how many. For an erasure.
+        """Overwrites those that name one of these, such as `email:ada@example.com`; how many. For an erasure.
 
-        It looks for the text as it is, whatever its case: an address written in another form is not found, and goes
-        with its day.
+        As `infra.mentions` finds them; one that cannot be opened goes with its day. Raises OperationalError.
         """
-        sought = [identifier.lower().encode() for identifier in identifiers if identifier]
+        sought = list(identifiers)
+        if not sought:
+            return 0
         named = [
             letter.seq
             for letter in self._each(f"{self._stream.prefix}.>")
-            if letter.taken is not None and any(text in letter.taken.body.lower() for text in sought)
+            if letter.taken is not None and names(letter.taken.body, letter.provider, sought)
         ]
         return self.drop(named)
 
@@ -188,6 +205,7 @@ class Letters:
             kind=more.get("kind", ""),
             number=more.get("number", 1),
             taken=taken,
+            closed=more.get("closed", False),
         )
 
 

@@ -17,7 +17,7 @@ from infra import codec
 from infra.advancing import Advancing
 from infra.crypto import sealing
 from infra.crypto.keyring import Keyring
-from infra.history import Closed, Ended, decoded, readable, state_of
+from infra.history import Closed, Ended, decoded, is_ended, readable, state_of
 from infra.jetstream import JetStreamApplicationRecorder
 from infra.snapshots import Snapshots
 from infra.states import States
@@ -181,7 +181,9 @@ class Ledger:
     def _read(self, names: Sequence[str], of: type[_E]) -> list[list[Recorded[_E]] | Closed]:
         """The history of each aggregate, or why it cannot be read; one that cannot leaves the others alone."""
         histories = self._recorder.read_many(names) if names else []
-        keys = self._keyring.existing(name for name, history in zip(names, histories, strict=True) if history)
+        wanted = {name for name, found in zip(names, histories, strict=True) if found and not is_ended(found)}
+        keys = self._keyring.existing(wanted)
+        keys |= self._keyring.lost(wanted - keys.keys())
         return [decoded(name, history, keys.get(name), of) for name, history in zip(names, histories, strict=True)]
 
 

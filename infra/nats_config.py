@@ -4,6 +4,7 @@ import contextlib
 import json
 import os
 import secrets
+import shutil
 from pathlib import Path
 
 ACCOUNT = "RAPPORT"
@@ -22,10 +23,23 @@ def subscribers(path: Path) -> dict[str, str]:
 
 
 def name_account(store_dir: Path) -> None:
-    """Moves the streams of an older folder to the account that they are in now. No server may run on it."""
+    """Moves the streams of an older folder to the account that they are in now. No server may run on it.
+
+    Raises FileExistsError when both accounts have streams, as when an older version ran on the folder again; neither
+    is touched.
+    """
     old, new = store_dir / NAMELESS, store_dir / ACCOUNT
-    if old.exists() and not new.exists():
-        old.rename(new)
+    if not _holds_files(old):
+        return
+    if _holds_files(new):
+        raise FileExistsError(str(old))
+    if new.exists():
+        shutil.rmtree(new)
+    old.rename(new)
+
+
+def _holds_files(folder: Path) -> bool:
+    return any(path.is_file() for path in folder.rglob("*"))
 
 
 def logins(path: Path) -> dict[str, str]:

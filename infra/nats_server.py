@@ -27,7 +27,7 @@ from eventsourcing.persistence import OperationalError
 
 from infra.feed_access import all_accounts, all_exports
 from infra.jetstream.connection import Connection
-from infra.nats_config import ACCOUNT, logins, name_account, subscribers, write_private
+from infra.nats_config import ACCOUNT, NAMELESS, logins, name_account, subscribers, write_private
 
 CONFIG = """\
 listen: "127.0.0.1:{port}"
@@ -120,7 +120,7 @@ class EmbeddedServer:
         """Returns when the server accepts connections and JetStream is ready.
 
         Raises ServerStartError when it cannot: no binary, port in use, folder not writable, folder in use by another
-        process, or the server's own last words.
+        process or with two ledgers in it, or the server's own last words.
         """
         if self.pid is not None:
             return
@@ -131,7 +131,7 @@ class EmbeddedServer:
             raise ServerStartError(f"another process already runs the server of {self.data_dir}; stop it first")
         try:
             with self._take_over_store() as server_lock:
-                name_account(self.store_dir)
+                self._name_account()
                 self._process = self._launch(binary, server_lock)
             self._await_ready(self._process)
         except BaseException:
@@ -187,6 +187,16 @@ class EmbeddedServer:
         if self._node_lock is not None:
             self._node_lock.close()
             self._node_lock = None
+
+    def _name_account(self) -> None:
+        try:
+            name_account(self.store_dir)
+        except FileExistsError as error:
+            raise ServerStartError(
+                f"{self.store_dir} holds two ledgers, {NAMELESS} as an older version wrote it and {ACCOUNT}, and two "
+                "histories are never mixed: keep the folder of the one that is not to go on, with the views.duckdb "
+                "that belongs to it, outside the data folder, and start again"
+            ) from error
 
     def _url(self, user: str, password: str) -> str:
         return f"nats://{self._logins[user]}:{self._logins[password]}@127.0.0.1:{self._port}"

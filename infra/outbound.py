@@ -9,7 +9,7 @@ import asyncio
 import socket
 import ssl
 from collections.abc import Iterable, Mapping
-from ipaddress import IPv4Address, IPv6Address, IPv6Network, ip_address
+from ipaddress import IPv4Address, IPv6Address, IPv6Network, ip_address, ip_network
 from urllib.parse import urlsplit
 
 import httpcore
@@ -18,6 +18,21 @@ MOST_OF_ANSWER = 64_000
 """Bytes of an answer that are read, so that the connection can be used again; nothing of them is kept."""
 IDLE_S = 30.0
 _NAT64 = IPv6Network("64:ff9b::/96")
+_SPECIAL = tuple(
+    map(
+        ip_network,
+        (
+            "192.0.0.0/24",  # protocols' own (RFC 6890), all of it: metadata of some clouds too
+            "192.88.99.0/24",  # relays of 6to4, taken back (RFC 7526)
+            "168.63.129.16/32",  # what every machine of Azure reaches of the host that it runs on
+            "64:ff9b:1::/48",  # translation inside a network (RFC 8215)
+            "::ffff:0:0:0/96",  # IPv4, translated (RFC 2765)
+            "3fff::/20",  # documentation (RFC 9637)
+            "5f00::/16",  # segment routing (RFC 9602)
+        ),
+    )
+)
+"""Not the internet's own either; what Python's tables say of them depends on its version."""
 
 Address = IPv4Address | IPv6Address
 
@@ -115,6 +130,10 @@ def check(url: str, *, allow_private: bool) -> None:
         raise AddressRefused("that is no address; write https://host/path") from None
     if not host or parts.fragment or not url.isascii() or not url.isprintable() or " " in url or port == 0:
         raise AddressRefused("that is no address; write https://host/path, in ASCII and without a fragment")
+    try:
+        host.encode("idna")
+    except UnicodeError:
+        raise AddressRefused("that is no address: a part of a host's name has 1 to 63 characters") from None
     if parts.username is not None or parts.password is not None:
         raise AddressRefused("an address has no login in it: deliveries are proved by their signature")
     if parts.scheme == "http" and allow_private and _is_loopback(host):
@@ -137,8 +156,11 @@ def check_where(url: str, *, allow_private: bool) -> None:
 
 
 def resolved(host: str, port: int) -> list[Address]:
-    """The numbers of a host, in the resolver's order. Raises OSError."""
-    found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    """The numbers of a host, in the resolver's order. Raises OSError, also for what can be no host's name."""
+    try:
+        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    except UnicodeError as error:
+        raise OSError("not the name of a host") from error
     return list(dict.fromkeys(ip_address(str(entry[4][0]).partition("%")[0]) for entry in found))
 
 
@@ -152,6 +174,8 @@ def is_public(number: Address) -> bool:
             return is_public(inner)
         if number.teredo is not None or number.is_site_local:
             return False
+    if any(number in network for network in _SPECIAL):
+        return False
     return number.is_global and not number.is_multicast and not number.is_reserved and not number.is_unspecified
 
 

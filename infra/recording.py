@@ -12,6 +12,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
+from datetime import datetime
 from itertools import islice
 from queue import SimpleQueue
 from threading import Lock, Thread
@@ -76,6 +77,7 @@ class _Call:
 
     interactions: Sequence[Interaction]
     facts: bool
+    again_at: Sequence[datetime | None]
     answer: Future[list[Outcome]]
 
 
@@ -85,6 +87,7 @@ class _Batch:
 
     interactions: Sequence[Interaction]
     facts: Sequence[bool]
+    again_at: Sequence[datetime | None]
     outcomes: dict[int, Outcome] = field(default_factory=dict)
     rechecked: set[int] = field(default_factory=set)
 
@@ -125,18 +128,30 @@ class Recording:
             raise errors.AmbiguousCandidate("the identifiers point at different candidates; name one")
         return known[0]
 
+    def erased_among(self, identifiers: Iterable[str]) -> set[str]:
+        """Those of somebody who was erased. As they are compared; see `infra.identifiers`."""
+        holders = self._claims.resolve(identifiers)
+        states = self._ledger.candidates(set(holders.values()) - {SUPPRESSED})
+        gone = {SUPPRESSED, *(id_ for id_, state in states.items() if state.erased)}
+        return {identifier for identifier, holder in holders.items() if holder in gone}
+
     def fresh(self, ids: Iterable[str]) -> dict[str, Candidate]:
         """States as the ledger holds them now."""
         return self._ledger.candidates(ids, fresh=True)
 
-    def record(self, interactions: Sequence[Interaction], *, facts: bool) -> list[Outcome]:
+    def record(
+        self, interactions: Sequence[Interaction], *, facts: bool, again_at: Sequence[datetime | None] | None = None
+    ) -> list[Outcome]:
         """Records `interactions` in order and answers for each.
 
         With `facts`, contacts are reports of what already happened and are never refused for policy; without,
-        they are intentions and need standing. Calls made at the same time are settled together, one after the
-        other: they share the round trips and the syncs, and a node never loses a race to itself.
+        they are intentions and need standing. A fact against contact that names several people is recorded of each.
+        `again_at`, one for each interaction, is when one was told once more that has no time but that of its first
+        telling: against contact, and taken back since, it is recorded once more, at that time. Calls made at the same
+        time are settled together, one after the other: they share the round trips and the syncs, and a node never loses
+        a race to itself.
         """
-        call = _Call(interactions, facts, Future())
+        call = _Call(interactions, facts, again_at or [None] * len(interactions), Future())
         with self._gate:
             if self._closed:
                 raise OperationalError("the node is stopping; send it again")
@@ -162,7 +177,11 @@ class Recording:
             self._settle_together(calls)
 
     def _settle_together(self, calls: Sequence[_Call]) -> None:
-        batch = _Batch([i for c in calls for i in c.interactions], [c.facts for c in calls for _ in c.interactions])
+        batch = _Batch(
+            [i for c in calls for i in c.interactions],
+            [c.facts for c in calls for _ in c.interactions],
+            [at for c in calls for at in c.again_at],
+        )
         try:
             outcomes = iter(self._settle(batch))
         except BaseException as failure:  # noqa: BLE001 - it belongs to each of the callers, who raise it
@@ -176,8 +195,10 @@ class Recording:
         pending, losses = list(range(len(batch.interactions))), Counter[int]()
         while pending:
             rest, lost = self._round(batch, pending)
-            losses.update(lost)
-            for place in [p for p in lost if losses[p] == APPEND_ATTEMPTS]:
+            losses.update(set(lost))
+            for place in lost:  # of several people that it names, one was written and another is to be decided again
+                batch.outcomes.pop(place, None)
+            for place in [p for p in set(lost) if losses[p] == APPEND_ATTEMPTS]:
                 busy = errors.ConcurrentChange("others kept changing this candidate; send it again")
                 batch.outcomes[place] = Rejected(busy.code, str(busy))
             pending = sorted(p for p in {*rest, *lost} if p not in batch.outcomes)
@@ -191,7 +212,9 @@ class Recording:
         rest: list[int] = []
         for n, place in enumerate(pending):
             try:
-                duplicate = round_.decide(batch.interactions[place], place, facts=batch.facts[place])
+                duplicate = round_.decide(
+                    batch.interactions[place], place, facts=batch.facts[place], again_at=batch.again_at[place]
+                )
             except Cut:
                 rest = pending[n:]
                 break

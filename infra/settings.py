@@ -25,6 +25,7 @@ CLUSTER_ONLY = (
     "nats_system_nkey",
 )
 
+PORT = 8642
 ROLES = ("analyst", "recruiter", "compliance", "service", "admin")
 
 
@@ -67,7 +68,7 @@ class Settings(BaseSettings):
     )
     master_key: SecretStr | None = Field(None, description="base64 or hex; else <data>/master.key, made on first use")
     host: str = Field("127.0.0.1", description="address the HTTP API listens on")
-    port: int = Field(8642, ge=0, le=65535, description="port of the HTTP API; 0 takes a free one")
+    port: int = Field(PORT, ge=0, le=65535, description="port of the HTTP API; 0 takes a free one")
     replicas: int = Field(1, ge=1, le=5, description="replicas of streams and buckets")
     log_level: str = Field("info", pattern="^(debug|info|warning|error)$")
     batch_events: int = Field(50_000, ge=1, le=100_000, description="most events applied to the views in one go")
@@ -112,10 +113,11 @@ class Settings(BaseSettings):
     feed_bands_every_s: float = Field(
         60.0, ge=1, description="seconds between looks at whose engagement went into another band, for the feed"
     )
-    public_url: str = Field(
-        "http://127.0.0.1:8642",
+    public_url: str | None = Field(
+        None,
         pattern=r"^https?://[^\s/?#]+(/[^\s?#]*)?$",
-        description="where subscribers of the feed reach a node: messages name their schemas by it",
+        description="where subscribers of the feed reach a node: messages name their schemas by it; this machine's own "
+        "address if unset",
     )
 
     signing_key: SecretStr | None = Field(
@@ -183,6 +185,13 @@ class Settings(BaseSettings):
         """Our role for each value of the provider's."""
         parts = (part.strip().partition("=") for part in self.oidc_roles.split(","))
         return {value: role for value, _, role in parts} if self.oidc_roles else {role: role for role in ROLES}
+
+    @property
+    def feed_url(self) -> str:
+        """By what the feed names itself: the same after every start, so not by a port that just happens to be free."""
+        host = "127.0.0.1" if self.host in ("0.0.0.0", "::") else self.host  # noqa: S104 - compared, not bound
+        named = f"[{host}]" if ":" in host else host
+        return self.public_url or f"http://{named}:{self.port or PORT}"
 
     @property
     def webhooks_file(self) -> Path:

@@ -11,7 +11,7 @@ from threading import Lock
 
 from domain.event import utc_now
 from infra.crypto.claims import Claims
-from infra.erasing import Erasure, Erasures, Lifted
+from infra.erasing import Erasure, Erasures, Lifted, Unrecognised, unrecognised
 
 
 class NotSuppressed(Exception):
@@ -24,11 +24,16 @@ class ErasureUnfinished(Exception):
 
 @dataclass(frozen=True)
 class Suppression:
-    """What is known of an identifier: by which erasures it was suppressed, oldest first; each time it was lifted."""
+    """What is known of an identifier: by which erasures it was suppressed, oldest first; each time it was lifted.
+
+    `unrecognised`: how many identifiers of erased persons are suppressed no more because the secret of their hashes was
+    lost; whether this is one of them nobody can tell.
+    """
 
     suppressed: bool
     erasures: tuple[str, ...]
     lifted: tuple[Lifted, ...]
+    unrecognised: Unrecognised | None
 
 
 class Suppressions:
@@ -43,7 +48,12 @@ class Suppressions:
         """What there is to be known. Raises KeysMissing."""
         hashed, erasures = self._found(identifier)
         lifts = sorted((lift for e in erasures for lift in e.lifted if lift.hash == hashed), key=lambda lift: lift.at)
-        return Suppression(self._claims.is_suppressed(hashed), tuple(e.id for e in erasures), tuple(lifts))
+        ids, suppressed = tuple(erasure.id for erasure in erasures), self._claims.suppressed(hashed) is not None
+        return Suppression(suppressed, ids, tuple(lifts), self.unrecognised())
+
+    def unrecognised(self) -> Unrecognised | None:
+        """What does not keep anybody away any more, if there is such. Raises OperationalError."""
+        return unrecognised(self._erasures.all())
 
     def lift(self, identifier: str, because: str, by: str) -> Suppression:
         """From now on the identifier is free, as one that nobody ever had. Killed half-way, it may be repeated.
@@ -53,14 +63,15 @@ class Suppressions:
         """
         with self._lock:
             hashed, erasures = self._found(identifier)
-            if not self._claims.is_suppressed(hashed):
+            revision = self._claims.suppressed(hashed)
+            if revision is None:
                 raise NotSuppressed
             if not all(erasure.is_done for erasure in erasures):
                 raise ErasureUnfinished
             lifted = Lifted(hash=hashed, at=utc_now(), by=by, because=because)
             for erasure in _in_force(erasures, hashed):
                 self._erasures.lift(erasure, lifted)
-            self._claims.free(hashed)
+            self._claims.free(hashed, revision)
         return self.of(identifier)
 
     def _found(self, identifier: str) -> tuple[str, list[Erasure]]:

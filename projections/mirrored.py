@@ -149,6 +149,11 @@ def identifiers_of(cur: DuckDBPyConnection, records: Sequence[str]) -> list[str]
     return [row[0] for row in _rows(cur, "identifiers_of", records=list(records))]
 
 
+def erased(cur: DuckDBPyConnection) -> list[str]:
+    """Records that were erased."""
+    return [row[0] for row in _rows(cur, "erased")]
+
+
 def merged_into(cur: DuckDBPyConnection, records: Sequence[str]) -> list[str]:
     """Other records that are merged into one of these, or that one of these is merged into."""
     return [row[0] for row in _rows(cur, "merged_into", records=list(records))]
@@ -171,7 +176,10 @@ def settled(cur: DuckDBPyConnection) -> list[int]:
 
 
 def known_gaps(cur: DuckDBPyConnection) -> list[Gap]:
-    """Stretches of the ledger that hold nothing, and rightly so: deletions, and losses that an operator accepted."""
+    """Stretches of the ledger that hold nothing, and rightly so: losses that an operator accepted.
+
+    Without the places that the mirror holds, as it does those of events that were purged.
+    """
     return _rows(cur, "known_gaps")
 
 

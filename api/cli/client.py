@@ -182,7 +182,7 @@ def connect(settings: Settings) -> Iterator[Client]:
         if client is not None:
             yield client
             return
-    own = settings.model_copy(update={"host": "127.0.0.1", "port": 0})
+    own = settings.model_copy(update={"host": "127.0.0.1", "port": 0, "public_url": settings.feed_url})
     with Node(own) as node, served(node) as url, client_of(url, own) as http:
         yield Client(http)
 

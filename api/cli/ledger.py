@@ -2,6 +2,7 @@
 
 import contextlib
 from collections.abc import Iterable, Iterator
+from functools import partial
 from typing import Annotated, Any
 
 import duckdb
@@ -16,7 +17,7 @@ from api.cli.parameters import JSON
 from api.evidence import evidence
 from api.http.ledger import as_line
 from api.node import NodeError, last_checkpoint
-from api.restoring import Plan, plan, restore
+from api.restoring import Plan, plan, restore, unrecognised_in
 from consumers.restoring import RestoreRefused
 from consumers.verification import verify
 from infra.duckdb import DatabaseLocked
@@ -56,7 +57,11 @@ def _items(settings: Settings) -> Iterator[Iterable[dict[str, Any]]]:
             yield client.lines("/v1/ledger/verification")
             return
     with evidence(settings) as found:
-        yield map(as_line, verify(found.connection, found.stream, found.cursor, last_checkpoint(settings)))
+        unknown = unrecognised_in(found, settings)
+        yield map(
+            partial(as_line, unrecognised=unknown),
+            verify(found.connection, found.stream, found.cursor, last_checkpoint(settings)),
+        )
 
 
 def _as_text(items: Iterable[dict[str, Any]]) -> bool:
@@ -133,8 +138,16 @@ def _conclusion(summary: dict[str, Any]) -> str:
         checked += f"; the keys of {summary['keys_lost']:,} candidates or pools cannot be read"
         if summary["keys_damaged"]:
             checked += f" (damaged: {', '.join(summary['keys_damaged'])}; put them back from a backup of KV_keys)"
+    if unknown := summary.get("unrecognised"):  # not of a node of an older version
+        checked += f"; {unrecognised(unknown)}"
     found = ", ".join(f"{count:,} {kind}" for kind, count in summary["findings"].items())
     return f"{checked}: {found or 'nothing is missing, altered or foreign'}"
+
+
+def unrecognised(found: dict[str, Any]) -> str:
+    """What erasures do not keep away any more, in words."""
+    since = output.moment(found["since"])
+    return f"{found['identifiers']:,} identifiers of people erased before {since} UTC are not recognised any more"
 
 
 def restore_command(
@@ -145,6 +158,12 @@ def restore_command(
     ] = False,
     accept_gaps: Annotated[
         bool, typer.Option("--accept-gaps", help="Go on although events are gone that the mirror never saw.")
+    ] = False,
+    without_suppressions: Annotated[
+        bool,
+        typer.Option(
+            "--without-suppressions", help="Go on although erased people are not recognised any more when they come up."
+        ),
     ] = False,
     json: JSON = False,
 ) -> None:
@@ -165,7 +184,7 @@ def restore_command(
         bar.stop()
         for sentence in () if json else planned.sentences():
             output.say(sentence)
-        planned.require(without_keys=without_keys, accept_gaps=accept_gaps)
+        planned.require(without_keys=without_keys, accept_gaps=accept_gaps, without_suppressions=without_suppressions)
         if not (yes or _confirmed()):
             raise RestoreRefused("nothing was changed")
         bar.start()

@@ -12,6 +12,7 @@ from rich.progress import Progress as Bar
 
 from api.cli import output
 from api.cli.client import RequestRefused, address, bind, connect, server_config
+from api.cli.ledger import unrecognised
 from api.cli.parameters import JSON
 from api.cli.subscribers import state as state_of
 from api.demo import run_demo
@@ -97,11 +98,12 @@ def status(context: typer.Context, json: JSON = False) -> None:
     if json:
         output.as_json(found)
     else:
-        _show_status(found)
+        show_status(found)
     raise typer.Exit(0 if found["ready"] else 1)
 
 
-def _show_status(found: dict[str, Any]) -> None:
+def show_status(found: dict[str, Any]) -> None:
+    """What a node says of itself, as tables; one of an older version says less."""
     ledger, views = found["ledger"], found["views"]
     output.table(
         "Node",
@@ -122,11 +124,9 @@ def _show_status(found: dict[str, Any]) -> None:
             ["being built", _building(views["building"])],
             ["refused definitions", "; ".join(r["reason"] for r in views["refused"]) or "none"],
             ["dead letters", _letters(views)],
-            ["feed stands at", _feed(found["feed"])],
-            *_subscribers(found["feed"]),
-            ["webhooks", _ingest(found["ingest"])],
             ["master key", found["master_key_id"]],
-            ["damaged keys", ", ".join(found["keys_damaged"]) or "none"],
+            *_of_newer(found),
+            *_unrecognised(found),
         ],
     )
     built = {view["name"]: view["build_s"] for view in views["views"]}
@@ -135,6 +135,23 @@ def _show_status(found: dict[str, Any]) -> None:
         ["table", "rows", "built in s"],
         ([name, rows, built.get(name)] for name, rows in views["rows"].items()),
     )
+
+
+def _unrecognised(found: dict[str, Any]) -> list[list[str]]:
+    """A line where an operator has accepted that erased people are not recognised any more."""
+    unknown = found.get("unrecognised")  # not of a node of an older version
+    return [["suppressions", unrecognised(unknown)]] if unknown else []
+
+
+def _of_newer(found: dict[str, Any]) -> Iterator[list[str]]:
+    """What a node of an older version may not tell."""
+    if "feed" in found:
+        yield ["feed stands at", _feed(found["feed"])]
+        yield from _subscribers(found["feed"])
+    if "ingest" in found:
+        yield ["webhooks", _ingest(found["ingest"])]
+    if "keys_damaged" in found:
+        yield ["damaged or lost keys", ", ".join(found["keys_damaged"]) or "none"]
 
 
 def _lag(views: dict[str, Any]) -> str:

@@ -1,5 +1,6 @@
 """`rapport subscribers`: who follows the feed, by a login of their own or by webhooks."""
 
+from json import dumps as quoted
 from typing import Annotated, Any
 
 import typer
@@ -20,9 +21,9 @@ import nats  # pip install "nats-py[nkeys]"
 
 
 async def main() -> None:
-    client = await nats.connect({servers!r}, nkeys_seed={key!r})
-    stream = client.jetstream(prefix={api!r})
-    subscription = await stream.pull_subscribe_bind({name!r}, {stream!r})
+    client = await nats.connect({servers}, nkeys_seed={key})
+    stream = client.jetstream(prefix={api})
+    subscription = await stream.pull_subscribe_bind({name}, {stream})
     while True:
         try:
             messages = await subscription.fetch(100, timeout=5)
@@ -153,7 +154,7 @@ def state(subscriber: dict[str, Any]) -> str:
 
 def python_of(made: dict[str, Any]) -> str:
     """A program that reads the feed as this subscriber, whose key lies in a file."""
-    return PYTHON.format(**_named(made))
+    return PYTHON.format(**{name: quoted(value) for name, value in _named(made).items() if isinstance(value, str)})
 
 
 def _named(made: dict[str, Any]) -> dict[str, Any]:
@@ -192,4 +193,4 @@ def _show_login(made: dict[str, Any]) -> None:
         output.say(f"exports of that account:\n{configuration['exports']}\naccounts:\n{configuration['accounts']}")
     if not made["stays"]:
         output.say("its port is another after the next start of the node, unless RAPPORT_NATS_PORT sets one")
-    output.say(f"\nwith the nats CLI:\n{NATS.format(**named)}\n\nin Python:\n{PYTHON.format(**named)}")
+    output.say(f"\nwith the nats CLI:\n{NATS.format(**named)}\n\nin Python:\n{python_of(made)}")

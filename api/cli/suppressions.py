@@ -6,6 +6,7 @@ import typer
 
 from api.cli import output
 from api.cli.client import connect
+from api.cli.ledger import unrecognised
 from api.cli.parameters import JSON, actor
 
 app = typer.Typer(no_args_is_help=True, help="Identifiers of erased persons, which lead to nobody.")
@@ -48,5 +49,7 @@ def _answer(found: dict[str, Any], *, json: bool) -> None:
     state = "suppressed" if found["suppressed"] else "not suppressed"
     erasures = f" (erasures: {', '.join(found['erasures'])})" if found["erasures"] else ""
     output.say(f"{state}{erasures}")
+    if unknown := found.get("unrecognised"):  # not of a node of an older version
+        output.say(f"{unrecognised(unknown)}; whether this is one of them nobody can tell")
     for lifted in found["lifted"]:
         output.say(f"lifted {output.moment(lifted['at'])} UTC by {lifted['by']}: {lifted['because']}")

@@ -9,6 +9,7 @@ import typer
 from api.cli import output
 from api.cli.client import connect
 from api.cli.parameters import JSON
+from api.http.dead_letters import LETTER
 
 app = typer.Typer(help="Providers whose webhooks are taken.", no_args_is_help=True)
 
@@ -76,8 +77,20 @@ def remove(
 
 
 @app.command("unknown")
-def unknown(context: typer.Context, json: JSON = False) -> None:
-    """Kinds of deliveries that nobody knows: kept, not recorded. `rapport dead-letters show ID` opens the newest."""
+def unknown(
+    context: typer.Context,
+    kind: Annotated[
+        str | None, typer.Argument(metavar="ID", help="Of one kind: lists every delivery of it that is kept.")
+    ] = None,
+    json: JSON = False,
+) -> None:
+    """Kinds of deliveries that nobody knows: kept, not recorded. With the ID of one, every delivery of that kind.
+
+    `rapport dead-letters show ID` opens one, `rapport dead-letters retry ID` tries it again.
+    """
+    if kind is not None:
+        _of_one_kind(context, kind, json)
+        return
     with connect(context.obj) as client:
         found: dict[str, Any] = client.send("GET", "/v1/webhook-kinds")
     if json:
@@ -92,3 +105,14 @@ def unknown(context: typer.Context, json: JSON = False) -> None:
         ([k["id"], k["provider"], k["kind"], k["count"], k["last_seen"]] for k in found["kinds"]),
         whole=("id", "provider", "last seen"),
     )
+
+
+def _of_one_kind(context: typer.Context, kind: str, json: bool) -> None:
+    if not LETTER.fullmatch(kind) or not kind.startswith("u"):
+        raise typer.BadParameter("a kind's id is u and a number; `rapport webhooks unknown` shows them")
+    with connect(context.obj) as client:
+        kept: list[dict[str, Any]] = client.send("GET", f"/v1/dead-letters/{kind}")["alike"]
+    if json:
+        output.as_json({"kept": kept})
+        return
+    output.table("Kept of this kind", ["id", "since"], ([k["id"], k["since"]] for k in kept), whole=("id", "since"))

@@ -32,6 +32,7 @@ from api.http import (
     suppressions,
     webhooks,
 )
+from api.http.arriving import Arriving
 from api.http.backpressure import Turns
 from api.http.body import BodyLimit
 from api.http.callers import permitted
@@ -88,6 +89,7 @@ def create_app(node: Node) -> FastAPI:
     app.state.rate = Rate(node.settings.rate_per_s, node.settings.rate_burst)
     app.state.refused_rate = Rate(node.settings.refused_per_s, node.settings.refused_burst)
     app.state.streams = Streams()
+    app.state.arriving = Arriving()
     app.state.turns = Turns(node)
     app.state.metrics = metrics.registry_of(node)
     app.add_middleware(RecordedReads)  # the first, and so the one next to the routes

@@ -106,7 +106,8 @@ def _of_ingest(letter: Letter) -> dict[str, Any]:
 def show(
     request: Request, letter: Annotated[str, Path(pattern=f"^{LETTER.pattern}$", description="i12 or u12")]
 ) -> Response:
-    """A dead letter of ingest, or the newest delivery of an unknown kind, opened. The access log says who looked."""
+    """A dead letter of ingest, or a delivery of an unknown kind, opened. Of such a kind `alike` names all that are
+    kept, oldest first; each can be shown, and tried again. The access log says who looked."""
     intake: Intake = request.app.state.node.intake
     found = intake.letters.get(int(letter[1:]))
     if found is None:
@@ -119,6 +120,10 @@ def show(
             "received_at": None if taken is None else taken.received_at.isoformat(),
             "headers": None if taken is None else dict(taken.headers),
             "body": None if taken is None else _text(taken.body),
+            "alike": [
+                {"id": f"u{seq}", "since": since.isoformat()}
+                for seq, since in (intake.letters.alike(found.seq) if found.form == "unknown" else [])
+            ],
         }
     )
 

@@ -53,7 +53,7 @@ async def stream(
     node: NodeUpToDate,
     types: Types = [],  # noqa: B006 - FastAPI's way to say "may be repeated"
     after: Annotated[int | None, Query(ge=0, le=2**53, description="feed position; 0 for all that is kept")] = None,
-    last_event_id: Annotated[str | None, Header(description="takes precedence over `after`")] = None,
+    last_event_id: Annotated[str, Header(description="takes precedence over `after`; empty as if it were absent")] = "",
 ) -> Response:
     """Every message behind a position, and those to come; without a position only those to come.
 
@@ -61,9 +61,9 @@ async def stream(
     misses nothing and gets nothing twice.
     """
     streams: Streams = request.app.state.streams
-    if last_event_id is not None and not _POSITION.fullmatch(last_event_id):
+    if last_event_id and not _POSITION.fullmatch(last_event_id):
         return problem(422, "invalid-request", "Last-Event-ID: give the `id` of an event of this feed as it is")
-    place = int(last_event_id) if last_event_id is not None else after
+    place = int(last_event_id) if last_event_id else after
     extent = await run_in_threadpool(node.feed.extent)
     if (refusal := _refusal(extent, place)) is not None:
         return refusal

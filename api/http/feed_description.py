@@ -153,7 +153,7 @@ def page(prefix: str) -> str:
     parts = [
         f"<!doctype html><html lang='en'><meta charset='utf-8'><title>Rapport feed</title><style>{_STYLE}</style>",
         f"<h1>Rapport feed</h1><p>{escape(_DESCRIPTION)}</p>",
-        "<p>Over NATS: JetStream, stream <code>FEED</code>. Over HTTP: <a href='/v1/feed?after=0'>/v1/feed</a> "
+        "<p>Over NATS: <code>rapport subscribers add NAME</code>. Over HTTP: <a href='/v1/feed?after=0'>/v1/feed</a> "
         "(server-sent events). For programs: <a href='/asyncapi.json'>AsyncAPI</a>.</p>",
     ]
     for type_, schema_ in schemas().items():

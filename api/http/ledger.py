@@ -9,11 +9,13 @@ from eventsourcing.persistence import OperationalError
 from fastapi import APIRouter
 from fastapi.responses import StreamingResponse
 
+from api import status
 from api.http.parameters import NodeUpToDate
 from api.http.reads import reads_nothing
 from api.http.roles import OFFICERS
 from api.node import Node, NodeError, last_checkpoint
 from consumers.verification import Finding, Progress, Summary, verify
+from infra.erasing import Unrecognised
 
 router = APIRouter(tags=["operations"])
 
@@ -34,18 +36,23 @@ def _lines(node: Node) -> Iterator[bytes]:
     with node.projector.cursor() as cursor:
         try:
             is_whole = node.keyring.is_whole if node.keyring.missing is None else None
+            unknown = node.suppressions.unrecognised()
             for item in verify(node.connection, node.stream, cursor, last_checkpoint(node.settings), is_whole):
-                yield orjson.dumps(as_line(item)) + b"\n"
+                yield orjson.dumps(as_line(item, unknown)) + b"\n"
         except (OperationalError, NodeError) as error:
             yield orjson.dumps({"error": str(error)}) + b"\n"
 
 
-def as_line(item: Finding | Progress | Summary) -> dict[str, Any]:
-    """What `verify` yields, as a document with one member that says which it is."""
+def as_line(item: Finding | Progress | Summary, unrecognised: Unrecognised | None = None) -> dict[str, Any]:
+    """What `verify` yields, as a document with one member that says which it is.
+
+    `unrecognised`: what is suppressed no more, for the summary.
+    """
     match item:
         case Finding():
             return {"finding": {k: v for k, v in asdict(item).items() if v is not None}}
         case Progress():
             return {"progress": asdict(item)}
         case Summary():
-            return {"summary": asdict(item) | {"clean": item.is_clean}}
+            unknown = status.unrecognised(unrecognised)
+            return {"summary": asdict(item) | {"clean": item.is_clean, "unrecognised": unknown}}

@@ -14,6 +14,7 @@ from api.http.problems import problem
 from api.http.reads import reads
 from api.http.roles import OFFICERS
 from api.references import reference_of
+from api.status import unrecognised
 from domain.access import Read
 from domain.errors import InvalidInteraction
 from domain.event import Label, Name
@@ -45,7 +46,10 @@ class Lift(Named):
     openapi_extra=reads(Read.SUPPRESSION) | OFFICERS,
 )
 def check(named: Named, node: NodeUpToDate) -> dict[str, Any]:
-    """And by which erasure, and whether that was lifted. Only one at a time can be asked: there are hashes only."""
+    """And by which erasure, and whether that was lifted. Only one at a time can be asked: there are hashes only.
+
+    `unrecognised`: how many identifiers of people erased before nobody can recognise any more; null if there are none.
+    """
     return _shown(node.suppressions.of(_identifier(named.identifier)))
 
 
@@ -81,5 +85,6 @@ def _shown(found: Suppression) -> dict[str, Any]:
     return {
         "suppressed": found.suppressed,
         "erasures": list(found.erasures),
+        "unrecognised": unrecognised(found.unrecognised),
         "lifted": [{"at": lift.at.isoformat(), "by": lift.by, "because": lift.because} for lift in found.lifted],
     }

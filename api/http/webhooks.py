@@ -4,6 +4,7 @@ Reading and recording come later, from the queue: no decision, no view and no ke
 its answer.
 """
 
+from http import HTTPStatus
 from typing import Annotated, Any
 
 import structlog
@@ -13,6 +14,7 @@ from fastapi.concurrency import run_in_threadpool
 from fastapi.responses import JSONResponse, Response
 from pydantic import BaseModel, ConfigDict, Field
 
+from api.http.arriving import Arriving, NotWhole
 from api.http.problems import problem
 from api.http.reads import WRITES, reads_nothing
 from api.http.roles import OFFICERS, OPERATORS, open_to_anybody
@@ -24,8 +26,14 @@ from infra.webhook_secrets import WebhooksRefused, fingerprint_of
 
 MAX_BODY_BYTES = 4_000_000
 """Of one delivery; the longest that a provider documents is SendGrid's, below 1 MB."""
+SHORTER = {"ses": 6 * 262_144}
+"""Of providers that document less. Amazon SNS: 256 KiB of message, in JSON, where a character may take six bytes."""
 MOST_AT_ONCE = 256
+"""Deliveries that are whole, and being verified or stored."""
 REFUSED = {"malformed": 400}
+ENDED = {"Connection": "close"}
+"""With an answer to a body that does not end: nothing more of it is waited for."""
+BUSY = ENDED | {"Retry-After": "1"}
 ACCEPTED = 202
 TAKEN: dict[int | str, dict[str, Any]] = {200: {"description": "taken, in the words of this provider"}}
 
@@ -79,29 +87,34 @@ async def _take(request: Request, name: str, path_secret: str | None) -> Respons
         return problem(
             404, "unknown-webhook", "no webhooks of this provider are taken; `rapport webhooks add` does that"
         )
+    arriving: Arriving = request.app.state.arriving
+    try:
+        async with arriving.body(request.stream(), SHORTER.get(name, MAX_BODY_BYTES)) as body:
+            headers = {key.decode("latin-1").lower(): value.decode("latin-1") for key, value in request.headers.raw}
+            return await _in_turn(intake, provider, secrets, Delivery(headers, body, utc_now(), path_secret))
+    except NotWhole as error:
+        is_busy = error.status == HTTPStatus.SERVICE_UNAVAILABLE
+        intake.counted.note(provider.name, "postponed" if is_busy else "refused")
+        headers = {} if error.status == HTTPStatus.REQUEST_ENTITY_TOO_LARGE else BUSY if is_busy else ENDED
+        return problem(error.status, error.code, str(error), headers)
+
+
+async def _in_turn(intake: Intake, provider: Provider, secrets: tuple[str, ...], delivery: Delivery) -> Response:
     if intake.at_once >= MOST_AT_ONCE:
         return problem(503, "webhooks-busy", "too many deliveries at a time; send it again", {"Retry-After": "1"})
     intake.at_once += 1
     try:
-        return await _verified(request, intake, provider, secrets, path_secret)
+        return await _verified(intake, provider, secrets, delivery)
     finally:
         intake.at_once -= 1
 
 
-async def _verified(
-    request: Request, intake: Intake, provider: Provider, secrets: tuple[str, ...], path_secret: str | None
-) -> Response:
-    body = await _body(request)
-    if body is None:
-        intake.counted.note(provider.name, "refused")
-        return problem(413, "too-large", f"a delivery may have {MAX_BODY_BYTES:,} bytes")
-    headers = {key.decode("latin-1").lower(): value.decode("latin-1") for key, value in request.headers.raw}
-    delivery = Delivery(headers, body, utc_now(), path_secret)
+async def _verified(intake: Intake, provider: Provider, secrets: tuple[str, ...], delivery: Delivery) -> Response:
     refusal = await _refusal(intake, provider, delivery, secrets)
     if refusal is not None:
         return refusal
     try:
-        taken = Taken(provider.name, delivery.received_at, headers, body)
+        taken = Taken(provider.name, delivery.received_at, delivery.headers, delivery.body)
         await intake.take(await intake.first_received(taken) if isinstance(provider, Untimed) else taken)
     except DataError:
         intake.counted.note(provider.name, "refused")
@@ -132,15 +145,6 @@ async def _refusal(
         log.warning("a delivery broke its verification", provider=provider.name, error=type(error).__name__)
         return problem(400, "malformed", "this is nothing that the provider documents")
     return None
-
-
-async def _body(request: Request) -> bytes | None:
-    body = bytearray()
-    async for piece in request.stream():
-        body += piece
-        if len(body) > MAX_BODY_BYTES:
-            return None
-    return bytes(body)
 
 
 # ── which are taken ──

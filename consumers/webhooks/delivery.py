@@ -25,6 +25,8 @@ class Delivery:
     """When the node took it; stored with it, so that reading it again gives the same."""
     path_secret: str | None = field(default=None, repr=False)
     """What stood behind the provider's name in the address."""
+    again_at: datetime | None = None
+    """When it came, where the same bytes had first come at `received_at`; see `Untimed`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,11 +37,16 @@ class Happening:
     the same happening, whatever the order or the day. It is None for what is none of Rapport's events: then `kind` is
     the provider's own word for it, and `known` says whether we chose to leave it (a subscription's test, a job that was
     edited) or have never heard of it, which is kept and shown.
+
+    `again_at` is when something was told once more that has no time but that of its first telling. `unreadable` says
+    what of a delivery could not be read beside what could, which counts: the delivery then becomes a letter as well.
     """
 
     kind: str
     record: dict[str, Any] | None = field(default=None, repr=False)
     known: bool = True
+    again_at: datetime | None = None
+    unreadable: str | None = None
 
 
 class Refused(Exception):
@@ -88,7 +95,8 @@ class ProvedByToken(Protocol):
 @runtime_checkable
 class Untimed(Protocol):
     """A provider of whose happenings some have no time. Theirs is `received_at`, which then is when the same bytes
-    first came: with a later one, what a person says against contact would be said once more.
+    first came: with a later one, what a person says against contact would be said once more. Where it was taken back
+    in between it is: then `again_at` counts, as nobody can tell what is sent again from what is said again.
     """
 
     untimed: bool

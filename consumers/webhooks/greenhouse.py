@@ -7,15 +7,20 @@ stage, when. A delivery is tried seven times over 15 hours.
 Merging, deleting, anonymising and updating have no time: theirs is when the delivery came, which is no part of the id.
 `delete_candidate` is a merge where only that hook is set up, and never a request to erase. `candidate_anonymized` is
 what a rule or a recruiter did to the copy in Greenhouse: nobody asked anything of Rapport, so it is kept and shown, for
-a compliance officer to decide. `can_email` false is an opt-out from email, stated again by each delivery that says so.
+a compliance officer to decide.
+
+`can_email` false is an opt-out from email, stated again by each delivery that says so. It is how things stood when the
+delivery was made, whatever became of an application before; so its time is when the delivery came. It is told for each
+address, whatever else of the delivery can be read; everything else is told by the first address.
 """
 
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
 from consumers.webhooks import payload
-from consumers.webhooks.delivery import Delivery, Happening, Refused
+from consumers.webhooks.delivery import Delivery, Happening, Refused, Unreadable
 from consumers.webhooks.payload import at
 
 TIMES = {
@@ -60,10 +65,17 @@ class Greenhouse:
         kind = payload.word(body, "action")
         if kind in TIMES:
             application = payload.member(payload.member(body, "payload"), "application")
-            return self._application(kind, application, delivery.received_at) or [Happening(kind)]
+            out = self._opt_outs(kind, payload.member(application, "candidate"), delivery, _of(kind, application))
+            told = payload.readable(kind, lambda: self._application(kind, application, delivery.received_at), out)
+            return (told + out if kind in NEW else out + told) or [Happening(kind)]
         if kind in PEOPLE:
             person = payload.member(payload.member(body, "payload"), PEOPLE[kind])
-            return self._person(kind, person, payload.instant(None, delivery.received_at)) or [Happening(kind)]
+            came, id_ = payload.instant(None, delivery.received_at), [str(person.get("id") or "")]
+            if kind == "merge_candidate":
+                id_.append(str(person.get("new_candidate_id") or ""))
+            out = self._opt_outs(kind, person, delivery, id_)
+            told = payload.readable(kind, lambda: self._person(kind, person, came), out)
+            return (out + told if kind == "merge_candidate" else told + out) or [Happening(kind)]
         return [Happening(kind, known=kind in LEFT)]
 
     def _application(self, kind: str, application: dict[str, Any], came: datetime) -> list[Happening]:
@@ -79,9 +91,9 @@ class Greenhouse:
             told = [self._sourced(kind, candidate, time), *self._tags(kind, candidate, time)]
             if application.get("prospect") is not True and kind == "new_candidate_application":
                 told.append(self._told(kind, "applied", candidate, time, id_, **where))
-            return [*told, *self._opt_out(kind, candidate, time, id_)]
-        id_ = (*id_, *(str(part or "") for part in (written, at(stage, "id"), at(application, "offer", "id"))))
-        told = self._opt_out(kind, candidate, time, id_)
+            return told
+        id_ = (kind, *_of(kind, application))
+        told = []
         if kind in TO_A_STAGE and where["stage"] is not None:
             told.append(self._told(kind, "stage_changed", candidate, time, id_, **where))
         elif kind in ENDS:
@@ -92,10 +104,9 @@ class Greenhouse:
     def _person(self, kind: str, person: dict[str, Any], came: datetime) -> list[Happening]:
         id_: tuple[str, ...] = (kind, payload.key(person, "id"))
         if kind == "update_candidate":
-            return [*self._tags(kind, person, came), *self._opt_out(kind, person, came, id_)]
+            return self._tags(kind, person, came)
         id_ = (*id_, payload.key(person, "new_candidate_id"))
-        merged = self._told(kind, "merged", person, came, id_, into=payload.person(self.name, id_[-1]))
-        return [*self._opt_out(kind, person, came, id_), merged]
+        return [self._told(kind, "merged", person, came, id_, into=payload.person(self.name, id_[-1]))]
 
     def _sourced(self, kind: str, candidate: dict[str, Any], otherwise: datetime) -> Happening:
         """The candidate's coming, which is one and the same for every application of theirs."""
@@ -110,19 +121,45 @@ class Greenhouse:
         tags = dict.fromkeys(payload.line(tag) for tag in (found if isinstance(found, list) else []))
         return [self._told(kind, "tagged", candidate, time, ("tag", id_, tag), tag=tag) for tag in tags if tag]
 
-    def _opt_out(self, kind: str, candidate: dict[str, Any], time: datetime, id_: tuple[str, ...]) -> list[Happening]:
+    def _opt_outs(
+        self, kind: str, candidate: dict[str, Any], delivery: Delivery, id_: Sequence[str]
+    ) -> list[Happening]:
         if candidate.get("can_email") is not False:
             return []
-        of = ("can_email", *id_)
-        return [self._told(kind, "opted_out", candidate, time, of, channel="email", method="ats")]
+        try:
+            key = payload.key(candidate, "id")
+        except Unreadable:
+            key = None
+        time, of = payload.instant(None, delivery.received_at), ["can_email", kind, *id_]
+        told = [
+            payload.told(
+                *(self.name, kind, "opted_out", who, time, of if n == 0 else [*of, who["email"]]),
+                channel="email",
+                method="ats",
+            )
+            for n, who in enumerate(payload.people(self.name, key, *_emails(candidate)))
+        ]
+        return [replace(happening, again_at=delivery.again_at) for happening in told]
 
     def _told(
         self, kind: str, type_: str, candidate: dict[str, Any], time: datetime, id_: Sequence[str], **data: Any
     ) -> Happening:
-        found = candidate.get("email_addresses")
-        emails = [at(email, "value") for email in (found if isinstance(found, list) else [])]
-        who = payload.person(self.name, payload.key(candidate, "id"), *emails)
+        who = payload.person(self.name, payload.key(candidate, "id"), *_emails(candidate))
         return payload.told(self.name, kind, type_, who, time, id_, **data)
+
+
+def _of(kind: str, application: dict[str, Any]) -> list[str]:
+    """What tells a happening to an application from any other of its kind."""
+    if kind in NEW:
+        return [str(application.get("id") or "")]
+    written = application.get(TIMES[kind]) or at(application, "offer", TIMES[kind])
+    ids = (at(application, "current_stage", "id"), at(application, "offer", "id"))
+    return [str(part or "") for part in (application.get("id"), written, *ids)]
+
+
+def _emails(candidate: dict[str, Any]) -> list[Any]:
+    found = candidate.get("email_addresses")
+    return [at(email, "value") for email in (found if isinstance(found, list) else [])]
 
 
 PROVIDER = Greenhouse()

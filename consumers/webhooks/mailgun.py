@@ -5,15 +5,20 @@ The signature covers timestamp and token, and not the body: whoever saw one coul
 taken with the happening that it first came with, and with no other. Mailgun tries again for eight hours and does not
 say whether it signs anew; for so long a signature is taken. An event's id is unique within a day only.
 
-`client-info.bot` names the machine that opened or clicked. An unsubscription that a machine made is kept and shown.
+`client-info.bot` names the machine that opened or clicked. Mailgun counts an unsubscription whoever followed the link,
+and so does Rapport: that a scanner did is likely, and not known.
 """
 
+import hashlib
 from collections.abc import Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Any
+
+import orjson
 
 from consumers.webhooks import payload
 from consumers.webhooks.delivery import REPLAY_WINDOW, Delivery, Happening, Refused, Unreadable
+from domain.consent import TAKEN_BACK
 
 RETRIED_FOR = timedelta(hours=8, minutes=15)
 TYPES = {
@@ -56,7 +61,7 @@ class Mailgun:
         body = payload.document(delivery.body)
         event = payload.at(body, "event-data")
         token = f"{payload.at(body, 'signature', 'timestamp')}.{payload.at(body, 'signature', 'token')}"
-        return token, f"{payload.at(event, 'timestamp')}.{payload.at(event, 'id')}.{payload.at(event, 'event')}"
+        return token, hashlib.sha256(orjson.dumps(event, option=orjson.OPT_SORT_KEYS)).hexdigest()
 
     def read(self, delivery: Delivery) -> list[Happening]:
         """One at most. See `consumers.webhooks.delivery.Provider`."""
@@ -64,15 +69,16 @@ class Mailgun:
         kind = payload.word(event, "event")
         if kind not in TYPES:
             return [Happening(kind, known=kind in LEFT)]
-        email, time, id_ = payload.address(event.get("recipient")), _time(event), payload.line(event.get("id"))
-        if email is None or id_ is None:
+        email, id_ = payload.address(event.get("recipient")), payload.line(event.get("id"))
+        time, against = payload.seconds(event.get("timestamp")), TYPES[kind] in TAKEN_BACK
+        if email is None or not (id_ or against):
             raise Unreadable("recipient and id: should be an address and an id")
+        if time is None and not against:
+            raise Unreadable("timestamp: should be seconds since 1970")
         bot = payload.at(event, "client-info", "bot")
         data: dict[str, Any] = {}
         match kind:
             case "unsubscribed":
-                if bot:
-                    return [Happening("unsubscribed by a machine", known=False)]
                 data["method"] = "link"
             case "failed":
                 if (how := _bounce(event)) is None:
@@ -85,15 +91,11 @@ class Mailgun:
         if kind != "unsubscribed":
             data["message"] = payload.line(payload.at(event, "message", "headers", "message-id"))
             data["campaign"] = _campaign(event)
-        parts = [time.date().isoformat(), id_]
-        return [payload.told(self.name, kind, TYPES[kind], {"email": email}, time, parts, channel="email", **data)]
-
-
-def _time(event: dict[str, Any]) -> datetime:
-    seconds = event.get("timestamp")
-    if isinstance(seconds, int | float) and not isinstance(seconds, bool) and 0 <= seconds < 2**33:
-        return datetime.fromtimestamp(seconds, UTC)
-    raise Unreadable("timestamp: should be seconds since 1970")
+        parts = [None if time is None else time.date().isoformat(), id_]
+        if id_ is None:
+            parts += [kind, email, str(event.get("timestamp"))]
+        at = time or payload.instant(None, delivery.received_at)
+        return [payload.told(self.name, kind, TYPES[kind], {"email": email}, at, parts, channel="email", **data)]
 
 
 def _bounce(event: dict[str, Any]) -> str | None:

@@ -8,7 +8,7 @@ not there is one: Unreadable.
 import hashlib
 import hmac
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -16,6 +16,7 @@ import orjson
 from pydantic import TypeAdapter, ValidationError
 
 from consumers.webhooks.delivery import Delivery, Happening, Unreadable
+from domain.consent import TAKEN_BACK
 from domain.errors import InvalidInteraction
 from domain.event import Label
 from domain.interaction import Reference
@@ -99,6 +100,38 @@ def instant(value: Any, otherwise: datetime | None = None) -> datetime:
     raise Unreadable("a time should be ISO 8601 with a zone, or milliseconds since 1970")
 
 
+def seconds(value: Any) -> datetime | None:
+    """A number of seconds since 1970, or such a number as text, in UTC; None for anything else."""
+    try:
+        number = float(value) if isinstance(value, int | float | str) and not isinstance(value, bool) else -1.0
+    except (ValueError, OverflowError):
+        return None
+    return datetime.fromtimestamp(number, UTC) if 0 <= number < 2**33 else None
+
+
+def instant_of(type_: str, value: Any, came: datetime) -> datetime:
+    """As `instant`; for what is said against contact it is when the delivery came, if there is no time to be read."""
+    try:
+        return instant(value)
+    except Unreadable:
+        if type_ in TAKEN_BACK:
+            return came.astimezone(UTC)
+        raise
+
+
+def readable(kind: str, read: Callable[[], list[Happening]], beside: Sequence[Happening]) -> list[Happening]:
+    """What `read` finds; a note in its place where it cannot be read and something else, `beside` it, can.
+
+    Raises Unreadable.
+    """
+    try:
+        return read()
+    except Unreadable as error:
+        if not beside:
+            raise
+        return [Happening(kind, unreadable=str(error))]
+
+
 def line(value: Any, limit_chars: int = 300) -> str | None:
     """`value` as one line of text, cut at the limit; None when it is none or blank."""
     text = " ".join(_CONTROL.sub(" ", value).split())[:limit_chars].strip() if isinstance(value, str) else ""
@@ -143,6 +176,16 @@ def person(system: str, id_: str, *emails: Any) -> dict[str, str]:
     """The reference to somebody by a system's id, and by the first of `emails` that is an address."""
     usable = next((a for a in map(address, emails) if a is not None), None)
     return {"ref": f"{system}:{id_}"} | ({"email": usable} if usable else {})
+
+
+def people(system: str, id_: str | None, *emails: Any) -> list[dict[str, str]]:
+    """A reference for each of `emails` that is an address, with the system's id where there is one: whoever is known by
+    any of them is found. Raises Unreadable where there is neither."""
+    ref = {} if id_ is None else {"ref": f"{system}:{id_}"}
+    found = [ref | {"email": email} for email in dict.fromkeys(map(address, emails)) if email is not None]
+    if not found and not ref:
+        raise Unreadable("neither an id nor an address says who it is")
+    return found or [ref]
 
 
 def id_of(provider: str, *parts: str | None) -> str:

@@ -55,16 +55,17 @@ class Postmark:
         if kind not in TYPES:
             return [Happening(kind, known=False)]
         type_, whose, when = TYPES[kind]
-        email, time = payload.address(body.get(whose)), payload.instant(body.get(when))
-        if email is None or time is None:
-            raise Unreadable(f"{whose} and {when}: should be an address and a time")
+        email = payload.address(body.get(whose))
+        if email is None:
+            raise Unreadable(f"{whose}: should be an address")
         found = _facts(kind, type_, body)
         if isinstance(found, Happening):
             return [found]
         type_, data = found
+        time = payload.instant_of(type_, body.get(when), delivery.received_at)
         link = payload.line(body.get("OriginalLink"), 2_000)
         number = str(body["ID"]) if isinstance(body.get("ID"), int) and kind in ("Bounce", "SpamComplaint") else None
-        id_ = [kind, payload.line(body.get("MessageID")), email, str(body[when]), link, number]
+        id_ = [kind, payload.line(body.get("MessageID")), email, str(body.get(when)), link, number]
         return [payload.told(self.name, kind, type_, {"email": email}, time, id_, channel="email", **data)]
 
 

@@ -48,14 +48,16 @@ class Resend:
         body = payload.document(delivery.body)
         kind, message_id = payload.word(body, "type"), payload.header(delivery, "svix-id")
         if kind in CONTACTS:
-            return [self._contact(kind, payload.member(body, "data"), body.get("created_at"), message_id)]
+            came = delivery.received_at
+            return [self._contact(kind, payload.member(body, "data"), body.get("created_at"), message_id, came)]
         if kind not in TYPES:
             return [Happening(kind, known=kind in LEFT)]
         data = payload.member(body, "data")
         recipients = data.get("to")
         if not isinstance(recipients, list) or not recipients:
             raise Unreadable("data.to: should name the recipients")
-        time = payload.instant(payload.at(data, "click", "timestamp") or body.get("created_at"))
+        written = payload.at(data, "click", "timestamp") or body.get("created_at")
+        time = payload.instant_of(TYPES[kind], written, delivery.received_at)
         return [
             self._email(kind, data, recipient, time, message_id)
             for recipient in dict.fromkeys(map(payload.address, recipients))
@@ -77,14 +79,14 @@ class Resend:
         id_ = (message_id, to)
         return payload.told(self.name, kind, TYPES[kind], {"email": to}, time, id_, channel="email", **details)
 
-    def _contact(self, kind: str, data: dict[str, Any], created_at: Any, message_id: str) -> Happening:
+    def _contact(self, kind: str, data: dict[str, Any], created_at: Any, message_id: str, came: datetime) -> Happening:
         """An opt-out where the contact is unsubscribed; else nothing: an audience is no source of people."""
         email = payload.address(data.get("email"))
         if data.get("unsubscribed") is not True:
             return Happening(kind)
         if email is None:
             return Happening(kind, known=False)
-        time = payload.instant(data.get("updated_at") or created_at)
+        time = payload.instant_of("opted_out", data.get("updated_at") or created_at, came)
         id_ = (message_id, email)
         return payload.told(self.name, kind, "opted_out", {"email": email}, time, id_, channel="email")
 

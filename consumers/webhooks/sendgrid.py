@@ -13,7 +13,7 @@ An event that is broken is kept and shown, and the others of its array count.
 import binascii
 from base64 import b64decode
 from collections.abc import Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from functools import lru_cache
 from typing import Any
 
@@ -25,6 +25,7 @@ from cryptography.hazmat.primitives.serialization import load_der_public_key
 
 from consumers.webhooks import payload
 from consumers.webhooks.delivery import REPLAY_WINDOW, Delivery, Happening, Refused, Unreadable
+from domain.consent import TAKEN_BACK
 
 SIGNATURE, TIMESTAMP = "x-twilio-email-event-webhook-signature", "x-twilio-email-event-webhook-timestamp"
 RETRIED_FOR = timedelta(hours=25)
@@ -67,16 +68,18 @@ class SendGrid:
             raise Unreadable("the body is not JSON") from None
         if not isinstance(events, list):
             raise Unreadable("the body should be a JSON array of events")
-        return [self._happening(event) for event in events]
+        return [self._happening(event, delivery.received_at) for event in events]
 
-    def _happening(self, event: Any) -> Happening:
+    def _happening(self, event: Any, came: datetime) -> Happening:
         if not isinstance(event, dict):
             return Happening("no event", known=False)
         kind = payload.label(event.get("event"), "unnamed") or "unnamed"
         if kind not in TYPES:
             return Happening(kind, known=kind in LEFT)
-        email, seconds = payload.address(event.get("email")), event.get("timestamp")
-        if email is None or not isinstance(seconds, int) or not 0 <= seconds < 2**33:
+        email, time = payload.address(event.get("email")), payload.seconds(event.get("timestamp"))
+        if time is None and TYPES[kind] in TAKEN_BACK:
+            time = payload.instant(None, came)
+        if email is None or time is None:
             return Happening(kind, known=False)
         data: dict[str, Any] = {}
         if kind in ("delivered", "open", "click", "bounce", "spamreport"):
@@ -90,8 +93,8 @@ class SendGrid:
         if TYPES[kind] == "opted_out":
             data["method"] = "link"
         id_ = payload.line(event.get("sg_event_id"))
-        parts = [id_] if id_ else [kind, _message(event), email, str(seconds), payload.line(event.get("url"), 2_000)]
-        time = datetime.fromtimestamp(seconds, UTC)
+        written = str(event.get("timestamp"))
+        parts = [id_] if id_ else [kind, _message(event), email, written, payload.line(event.get("url"), 2_000)]
         return payload.told(self.name, kind, TYPES[kind], {"email": email}, time, parts, channel="email", **data)
 
 

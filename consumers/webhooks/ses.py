@@ -63,16 +63,14 @@ class Ses:
         mail, part = payload.member(body, "mail"), payload.member(body, part_name)
         if (data := _data(kind, mail, part)) is None:
             return [Happening(f"{kind}, of which nothing follows")]
-        time = payload.instant(part.get("timestamp"))
-        if time is None:
-            raise Unreadable("timestamp: should be there")
+        time = payload.instant_of(type_, part.get("timestamp"), delivery.received_at)
         link = payload.line(part.get("link"), 2_000)
         happenings = []
         for email in _recipients(mail, part, recipients):
             if email is None:
                 happenings.append(Happening(kind, known=False))
                 continue
-            id_ = [kind, payload.line(mail.get("messageId")), email, str(part["timestamp"]), link]
+            id_ = [kind, payload.line(mail.get("messageId")), email, str(part.get("timestamp")), link]
             happenings.append(
                 payload.told(self.name, kind, type_, {"email": email}, time, id_, channel="email", **data)
             )

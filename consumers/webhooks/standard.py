@@ -5,7 +5,7 @@
 each; `webhook-id` stays the same, and is signed, which makes it the id of what happened.
 
 `data` is an interaction as `POST /v1/interactions` takes it; `timestamp` is its `occurred_at` unless it has its own.
-Any other `data` is kept and shown.
+Any other `data` is kept and shown. No sender speaks for a user of ours: in place of such an `actor` stands the sender.
 """
 
 import hmac
@@ -19,6 +19,8 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
 from consumers.webhooks import payload
 from consumers.webhooks.delivery import REPLAY_WINDOW, Delivery, Happening, Refused
+from domain.consent import TAKEN_BACK
+from domain.policy import ActorKind
 
 MAX_SIGNATURES = 8
 """Looked at in one header; a sender that rotates its secret sends two."""
@@ -91,8 +93,11 @@ class Standard:
         if not (isinstance(data, dict) and "type" in data and "candidate" in data):
             return [Happening(kind, known=False)]
         told = {"source": self.name, "actor": f"system:{self.name}", **data}
-        if "occurred_at" not in data and body.get("timestamp") is not None:
-            told["occurred_at"] = payload.instant(body["timestamp"]).isoformat()
+        if str(told["actor"]).partition(":")[0] == ActorKind.USER:
+            told["actor"] = f"system:{self.name}"
+        if "occurred_at" not in data and (body.get("timestamp") is not None or str(data["type"]) in TAKEN_BACK):
+            time = payload.instant_of(str(data["type"]), body.get("timestamp"), delivery.received_at)
+            told["occurred_at"] = time.isoformat()
         own = data.get("id")
         if own is None or isinstance(own, str):  # anything else is refused like any caller's
             # A sender's own interaction id outlives its messages: two of them may tell of one interaction.

@@ -4,6 +4,7 @@ A claim is stored under HMAC-SHA256(pepper, identifier); the value is the 32-dig
 never overwritten, so two concurrent sourcings of one address end as one candidate.
 """
 
+import contextlib
 import hmac
 from collections.abc import Callable, Iterable
 from datetime import UTC, datetime, timedelta
@@ -42,7 +43,7 @@ class ClaimBucket(KeyBucket, Protocol):
     def get_entry(self, key: str) -> Entry | None: ...
     def update(self, key: str, value: bytes, revision: int) -> int: ...
     def put(self, key: str, value: bytes) -> int: ...
-    def delete(self, key: str) -> None: ...
+    def delete(self, key: str, revision: int | None = None) -> None: ...
 
 
 class Claims:
@@ -110,13 +111,25 @@ class Claims:
             with self._lock:
                 self._known.pop(hashed, None)
 
-    def is_suppressed(self, hashed: str) -> bool:
-        """Whether the identifier of this hash leads to somebody who was erased."""
-        return self._bucket.get_many([hashed]).get(hashed) == SUPPRESSED.encode()
+    def suppressed(self, hashed: str) -> int | None:
+        """The revision by which the identifier of this hash leads to somebody who was erased; None if it does not."""
+        entry = self._bucket.get_entry(hashed)
+        return entry.revision if entry is not None and entry.value == SUPPRESSED.encode() else None
 
-    def free(self, hashed: str) -> None:
-        """Has no claim on a suppressed identifier any more, so that it can be claimed as any other."""
-        self._bucket.delete(hashed)
+    def lapsed(self, hashes: Iterable[str]) -> list[str]:
+        """Those that lead to somebody, or to nobody as if there had never been anybody."""
+        wanted = sorted(hashes)
+        found = self._bucket.get_many(wanted)
+        return [hashed for hashed in wanted if found.get(hashed) != SUPPRESSED.encode()]
+
+    def free(self, hashed: str, revision: int) -> None:
+        """Has no claim on a suppressed identifier any more, so that it can be claimed as any other.
+
+        Only while `revision` is what suppresses it: what came of it meanwhile, somebody's claim or a new suppression,
+        stays.
+        """
+        with contextlib.suppress(IntegrityError):
+            self._bucket.delete(hashed, revision)
 
     def forget(self, id_: str) -> None:
         """Has no claim of an id at hand any more, which was erased through another node."""

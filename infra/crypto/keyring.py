@@ -34,6 +34,7 @@ class KeyBucket(Protocol):
     """What the keyring needs of its store; `infra.jetstream.Bucket` is one."""
 
     def get_many(self, keys: Sequence[str]) -> dict[str, bytes]: ...
+    def unknown(self, keys: Iterable[str]) -> set[str]: ...
     def create_many(self, items: dict[str, bytes]) -> dict[str, bool]: ...
     def pages(self) -> Iterator[dict[str, bytes]]: ...
     def revisions(self) -> int: ...
@@ -69,6 +70,19 @@ class Keyring:
             self._keep({name: key for name, key in read.items() if not isinstance(key, DamagedKey)}, forgotten)
             found |= read
         return found
+
+    def lost(self, names: Iterable[str]) -> dict[str, DamagedKey]:
+        """Of aggregates that have events and no key, those whose key nobody destroyed: in its place, what says so.
+
+        Whose was destroyed bears a mark. Once keys were given up by name of an operator, no other is told from them.
+        """
+        absent = set(names)
+        lost = self._bucket.unknown(absent) if absent else set()
+        if not lost or self._bucket.get_many([GIVEN_UP]):
+            return {}
+        with self._lock:
+            self._damaged |= lost
+        return {name: DamagedKey(f"the key {name} is lost; put back the bucket KV_keys from a copy") for name in lost}
 
     def read_ahead(self, events: int, go_on: Callable[[], bool]) -> None:
         """Takes all keys at hand before so many events are read, where that is less work than to look up those wanted.
@@ -128,7 +142,7 @@ class Keyring:
 
     @property
     def damaged(self) -> list[str]:
-        """The names of keys that were found to be damaged, and not to be whole since."""
+        """The names of keys that were found to be damaged or lost, and not to be whole since."""
         with self._lock:
             return sorted(self._damaged)
 

@@ -79,6 +79,15 @@ class Bucket:
 
     def get_many(self, keys: Iterable[str]) -> dict[str, bytes]:
         """The values of those keys that have one."""
+        return {key: value for key, value in self._stored(keys).items() if value}
+
+    def unknown(self, keys: Iterable[str]) -> set[str]:
+        """Those of which nothing is stored, not even a mark that says that the value was deleted."""
+        wanted = set(keys)
+        return wanted - self._stored(wanted).keys()
+
+    def _stored(self, keys: Iterable[str]) -> dict[str, bytes]:
+        """What is stored of each key, nothing where it was deleted."""
         wanted = list(dict.fromkeys(keys))
         values: dict[str, bytes] = {}
         if len(wanted) >= MANY and self._stream.replicas == 1:  # of several, one that is behind might answer
@@ -87,16 +96,16 @@ class Bucket:
                     values |= self._page(wanted[start : start + PAGE])
                 return values
         found = self._connection.call(pipelined(wanted, self._last, IN_FLIGHT), BULK_TIMEOUT_S)
-        return {key: entry.body for key, entry in zip(wanted, found, strict=True) if entry is not None and entry.body}
+        return {key: entry.body for key, entry in zip(wanted, found, strict=True) if entry is not None}
 
     def _page(self, keys: Sequence[str]) -> dict[str, bytes]:
-        """`get_many` for up to `PAGE` keys in one request, a fifth of the work or less. Raises OperationalError."""
+        """`_stored` for up to `PAGE` keys in one request, a fifth of the work or less. Raises OperationalError."""
         query = {"multi_last": [self._subject(key) for key in keys], "batch": len(keys)}
         request = Request(f"$JS.API.DIRECT.GET.{self._stream.name}", b"", orjson.dumps(query))
         with self._connection.lanes.lane() as lane:
             page, status = lane.collect(lane.ask(request), PAGE_TRY_S, self._entry)
         more_behind(self._stream, status)
-        return {key: value for key, value in page if value}
+        return dict(page)
 
     def _entry(self, buffer: bytes, header: int, body: int, end: int) -> tuple[str, bytes]:
         subject, _, _ = place_in(buffer, header, body)
@@ -141,9 +150,12 @@ class Bucket:
         """Sets the value if `revision` is still the key's last; the new revision. Raises IntegrityError if not."""
         return self._connection.call(self._overwrite(key, _checked(value), revision))
 
-    def delete(self, key: str) -> None:
-        """The key has no value from now on; a marker tells other clients so."""
-        self._connection.call(self._overwrite(key, b"", header=_MARKER))
+    def delete(self, key: str, revision: int | None = None) -> None:
+        """The key has no value from now on; a marker tells other clients so.
+
+        With a `revision` only if that is still the key's last; raises IntegrityError if not.
+        """
+        self._connection.call(self._overwrite(key, b"", revision, _MARKER))
 
     def destroy(self, key: str) -> int:
         """Overwrites every revision of the key on disk; how many there were. Nothing of the value is left."""

@@ -19,6 +19,7 @@ import httpx
 import pytest
 
 from api.cli.client import served
+from api.cli.node import show_status
 from api.node import Node
 from api.references import reference_of
 from infra.logging import configure
@@ -86,6 +87,17 @@ def test_status_shows_on_one_screen_what_the_json_holds(data: Path) -> None:
         assert text in shown
     assert len(shown.splitlines()) < 50
     assert "secret" not in shown
+
+
+def test_status_of_a_node_of_an_older_version_shows_what_it_tells(
+    data: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """One that knew of neither feed nor webhooks nor damaged keys."""
+    found = json.loads(ok(data, "status", "--json"))
+    show_status({key: found[key] for key in found.keys() - {"feed", "ingest", "keys_damaged"}})
+    shown = capsys.readouterr().out
+    assert "views behind by" in shown and "master key" in shown
+    assert "feed stands at" not in shown
 
 
 def test_a_rebuild_says_what_it_built_and_how_long_it_took(data: Path) -> None:

@@ -104,6 +104,9 @@ def test_webhooks_are_set_up_looked_at_and_ended_from_the_command_line(tmp_path:
         kinds = json.loads(ok(data, "webhooks", "unknown", "--json"))["kinds"]
         assert {k["kind"] for k in kinds} == {"levitated", "no event"}
         assert "levitated" in ok(data, "dead-letters", "show", kinds[0]["id"]).decode()
+        kept = json.loads(ok(data, "webhooks", "unknown", kinds[0]["id"], "--json"))["kept"]
+        assert [one["id"] for one in kept] == [kinds[0]["id"]]
+        assert kept[0]["id"] in ok(data, "webhooks", "unknown", kinds[0]["id"]).decode()
         (letter,) = json.loads(ok(data, "dead-letters", "list", "--of", "ingest", "--json"))["ingest"]
         assert "is in the queue again" in ok(data, "dead-letters", "retry", letter["id"]).decode()
         assert recorded(http) == 1

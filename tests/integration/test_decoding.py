@@ -48,7 +48,7 @@ def ring() -> tuple[Keyring, dict[str, bytes]]:
     bucket = Bucket(shared_connection(), fresh_name("keys"))
     keyring = Keyring(bucket, LocalMasterKey(new_key()))
     keys = keyring.make([*WITH_KEY, WITHOUT])
-    bucket.destroy(WITHOUT)
+    bucket.delete(WITHOUT)
     keyring.forget(WITHOUT)
     return keyring, keys
 

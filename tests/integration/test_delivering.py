@@ -22,6 +22,7 @@ from infra import subscribers as infra_subscribers
 from infra.jetstream import Bucket
 from infra.settings import Settings
 from infra.subscribers import Subscribers
+from tests.e2e.harness import process
 from tests.integration.test_feed_http import relayed, until
 from tests.integration.test_http import did, get, is_problem, record, running, somebody
 from tests.receiver import Posted, Receiver, receiver
@@ -251,6 +252,24 @@ def test_a_node_that_starts_again_goes_on_where_the_subscriber_had_come_to(tmp_p
     with Node(Settings(data=folder, port=0)) as node:
         until(lambda: len(there.taken("/restarted")) >= 6)
     assert there.taken("/restarted") == ids
+
+
+def test_a_node_killed_in_the_middle_of_a_delivery_leaves_it_to_be_delivered_again(
+    tmp_path: Path, there: Receiver
+) -> None:
+    """kill -9 while the subscriber has the message and has not answered: nothing is lost, nothing overtakes it."""
+    with running(tmp_path) as (node, http):
+        node.delivering.stop()
+        added(http, "killed", there.answers("/killed", (503, 60.0), 200), after=relayed(http), types=["candidate.*"])
+        ids, folder = ids_behind(http, happened(http, 3)), node.settings.data
+    with process(folder, "up", "--port", "0") as killed:
+        until(lambda: there.at("/killed"))
+        killed.kill()
+    assert there.taken("/killed") == []
+    with Node(Settings(data=folder, port=0)):
+        until(lambda: len(there.taken("/killed")) >= 3)
+    assert there.taken("/killed") == ids
+    assert [posted.headers["webhook-id"] for posted in there.at("/killed")] == [ids[0], *ids]
 
 
 @contextmanager

@@ -8,7 +8,6 @@ import os
 import re
 import shutil
 import subprocess
-import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -200,6 +199,32 @@ def test_a_position_that_passes_by_is_told_to_who_wants_something_else(
                 break
 
 
+def test_an_empty_last_position_is_none(http: httpx.Client) -> None:
+    """As a client sends it that has had no event yet."""
+    record(http, did("sourced", somebody(), source="ats"))
+    relayed(http)
+    assert [position for position, _, _ in streamed(http, 1, last="", after=0)] == [1]
+
+
+@pytest.mark.parametrize(
+    ("given", "named"),
+    [
+        ({}, "http://127.0.0.1:8642"),
+        ({"port": 9000}, "http://127.0.0.1:9000"),
+        ({"port": 0}, "http://127.0.0.1:8642"),
+        ({"host": "0.0.0.0", "port": 9000}, "http://127.0.0.1:9000"),  # noqa: S104 - where it would listen
+        ({"host": "fd00::1"}, "http://[fd00::1]:8642"),
+        ({"port": 9000, "public_url": "https://crm.example.com/x"}, "https://crm.example.com/x"),
+    ],
+)
+def test_a_feed_is_named_by_what_outlasts_a_restart(
+    monkeypatch: pytest.MonkeyPatch, given: dict[str, Any], named: str
+) -> None:
+    monkeypatch.delenv("RAPPORT_PORT", raising=False)
+    monkeypatch.delenv("RAPPORT_PUBLIC_URL", raising=False)
+    assert Settings().model_copy(update=given).feed_url == named
+
+
 @pytest.mark.parametrize("given", ["x", "-1", "1.5", "９", "1" * 30])
 def test_what_is_no_position_is_refused(http: httpx.Client, given: str) -> None:
     headers = {"Last-Event-ID": given.encode()}
@@ -377,17 +402,16 @@ def block(language: str, number: int = 0) -> str:
     return re.findall(rf"^```{language}\n(.*?)^```", DOCS.read_text(), re.DOTALL | re.MULTILINE)[number]
 
 
-def test_the_example_in_python_gets_every_message_in_order(http: httpx.Client, node: Node) -> None:
-    record(http, did("sourced", somebody(), source="ats"))
-    last = relayed(http)
-    assert node.server is not None
-    environment = os.environ | {"FEED_URL": node.server.url}
-    with subprocess.Popen([sys.executable, "-c", block("python")], stdout=subprocess.PIPE, env=environment) as example:
-        assert example.stdout is not None
-        lines = [example.stdout.readline().decode().split() for _ in range(last)]
-        example.kill()
-    assert [int(line[0]) for line in lines] == list(range(1, last + 1))
-    assert [line[2] for line in lines] == [e["event"]["id"] for e in all_of(http)][:last]
+def test_the_document_sends_readers_over_nats_where_the_program_is_that_a_key_of_their_own_runs() -> None:
+    """That program is run by the tests of subscribers."""
+    page, section = re.findall(r"\]\((subscribers\.md)#([a-z-]+)\)", DOCS.read_text())[0]
+    there = DOCS.with_name(page).read_text()
+    headings = re.split(r"^## (.*)$", there, flags=re.MULTILINE)[1:]
+    sections = {
+        title.lower().replace(" ", "-"): text for title, text in zip(headings[::2], headings[1::2], strict=True)
+    }
+    assert "```python\n" in sections[section]
+    assert "```python\n" not in DOCS.read_text()
 
 
 @pytest.mark.skipif(shutil.which("curl") is None, reason="there is no curl on this machine")

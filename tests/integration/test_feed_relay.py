@@ -251,6 +251,21 @@ def test_a_checkpoint_is_told_once_however_often_it_is_offered(connection: Conne
     assert on_feed(connection, feed) == [note.id]
 
 
+def test_checkpoints_of_two_nodes_with_restarts_grow_and_repeat_nothing(connection: Connection, stream: Stream) -> None:
+    """Each signs its own of the same log, offers its last one again when it starts, and may be behind the other."""
+
+    def signed_by(node: str, size: int) -> Message:
+        return signed(f"origin\n{size}\nroot\n\n— {node} signature\n", Checkpoint("origin", size, b"\0" * 32))
+
+    feed = Feed(connection, stream, URL)
+    for node, sizes in (("a", (1, 3)), ("b", (2, 3, 5)), ("a", (3, 4, 5)), ("b", (5, 6))):
+        with relaying_over(connection, stream) as relay:
+            for size in sizes:
+                relay.note(signed_by(node, size))
+            until(lambda r=relay: r.is_active and not r._notes)
+    assert on_feed(connection, feed) == [signed_by(*told).id for told in (("a", 1), ("a", 3), ("b", 5), ("b", 6))]
+
+
 def test_what_is_old_goes_and_the_place_stays(connection: Connection, stream: Stream) -> None:
     """However old: the last message is never removed, for it says where to go on."""
     fill(connection, stream, 1, 5)

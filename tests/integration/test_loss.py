@@ -18,7 +18,7 @@ import pytest
 
 from api.evidence import Evidence, evidence
 from api.node import LedgerLost, Node
-from api.restoring import Plan, plan, restore
+from api.restoring import Plan, plan, restore, unrecognised_in
 from consumers.handing_out import handed_out
 from consumers.loss import held_by
 from consumers.restoring import RestoreRefused
@@ -26,7 +26,7 @@ from consumers.verification import Finding, Kind, Summary, verify
 from domain.errors import UnreadableCandidate
 from domain.event import utc_now
 from domain.interaction import parse
-from domain.policy import Channel
+from domain.policy import Channel, ErasureGround
 from infra.crypto.keyring import PEPPER
 from infra.jetstream import Bucket
 from infra.jetstream.batch import publish_one
@@ -517,6 +517,43 @@ def test_without_keys_events_come_back_and_nobody_is_taken_for_a_new_person(data
         record(node, {**did("sourced", 0), "candidate": {"email": "new@example.com"}})
     with node_of(data) as node:
         assert node.ledger.last_seq() == LAST + 1
+
+
+def test_a_lost_pepper_costs_the_suppressions_of_the_erased_and_only_by_name(tmp_path: Path) -> None:
+    """Another makes other hashes, so nobody who was erased is recognised: that is said, accepted, and kept in mind."""
+    data = tmp_path / "data"
+    with node_of(data) as node:
+        record(node, did("sourced", 1), did("sourced", 2))
+        node.wait_for(node.ledger.last_seq())
+        id_ = node.claims.resolve([f"email:{person(1)}"])[f"email:{person(1)}"]
+        erasure = node.erasing.erase(id_, ErasureGround.OBJECTION, "user:dpo")
+        certificate = node.erasing.certificate_of(erasure)
+        until(certificate.exists)
+        (outcome,) = node.recording.record([parse(did("sourced", 1, 1))], facts=True)
+        assert outcome.code == "erased", outcome
+        assert node.suppressions.unrecognised() is None
+    assert "recognised" not in certificate.read_text("utf-8")
+    settings = Settings(data=data)
+    with evidence(settings) as found:
+        Bucket(found.connection, "keys").delete(PEPPER)
+    assert "pepper" in refused_start(data)
+    with pytest.raises(RestoreRefused, match=r"1 identifiers of erased people.*--without-suppressions"):
+        restored(data)
+    planned = restored(data, without_suppressions=True)
+    assert any("not recognised any more" in sentence for sentence in planned.sentences())
+    with evidence(settings) as found:
+        assert plan(settings, found, lambda _: None).is_nothing
+        told = unrecognised_in(found, settings)
+    assert told is not None
+    assert told.identifiers == 1
+    with node_of(data) as node:
+        assert node.suppressions.unrecognised() == told
+        assert node.status()["unrecognised"] == {"identifiers": 1, "since": told.since.isoformat()}
+        assert verified(node)[1].is_clean
+        until(lambda: "1 of these are not recognised any more" in certificate.read_text("utf-8"))
+        record(node, did("sourced", 1, 2), did("sourced", 2, 2))
+        node.wait_for(node.ledger.last_seq())
+        assert node.claims.resolve([f"email:{person(1)}"])[f"email:{person(1)}"] != id_
 
 
 def test_claims_that_are_gone_are_made_again_as_they_were(data: Path, histories: Histories) -> None:

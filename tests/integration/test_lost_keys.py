@@ -209,3 +209,54 @@ def test_a_damaged_pepper_is_not_taken_for_a_lost_master_key(folder: Path) -> No
         keys.put(PEPPER, bytes([pepper[0] ^ 1]) + pepper[1:])
     with pytest.raises(PepperDamaged, match="the key pepper is damaged; put it back"), running(folder):
         pass
+
+
+@pytest.mark.parametrize("refilled", [False, True])
+def test_a_lost_key_is_not_taken_for_a_destroyed_one(folder: Path, ids: dict[str, str], refilled: bool) -> None:
+    """What was recorded with it waits, in a mirror filled meanwhile too, until the key is put back from a copy."""
+    bob = codec.aggregate_id("candidate", ids[BOB])
+    with running(folder) as (node, http):
+        keys = Bucket(node.connection, "keys")
+        whole = keys.get(bob)
+        assert whole is not None
+        node.projecting.stop()
+        seq = record(http, did("tagged", BOB, tag="go"), did("tagged", ADA, tag="go"))
+        # As a server does that was stopped cleanly and finds the bytes damaged: it counts them, and hands nothing out.
+        keys.destroy(bob)
+        node.keyring.make(["candidate-" + "0" * 32])  # in its place
+    if refilled:
+        (folder / "views.duckdb").unlink()
+    with running(folder) as (node, http):
+        node.wait_for(seq)
+        assert "go" in get(http, f"/v1/candidates/{ADA}")["tags"]
+        assert get(http, "/v1/status")["views"]["dead_letters"] >= 1
+        sentence = is_problem(http.get(f"/v1/compliance/candidates/{ids[BOB]}/trail"), 500, "unreadable-candidate")
+        assert f"the key {bob} is lost; put back" in sentence
+        assert get(http, "/v1/status")["keys_damaged"] == [bob]
+        Bucket(node.connection, "keys").put(bob, whole)
+        assert http.post("/v1/dead-letters/retry").status_code == 200
+        assert sorted(get(http, f"/v1/candidates/{BOB}")["tags"]) == ["go", "python"]
+        assert get(http, "/v1/status")["keys_damaged"] == []
+
+
+def test_a_key_that_comes_back_with_a_copy_is_destroyed_again(folder: Path, ids: dict[str, str]) -> None:
+    """And a mark that was lost is set again, so that a mirror filled anew takes the person for erased."""
+    names = [codec.aggregate_id("candidate", ids[who]) for who in (ADA, BOB)]
+    with running(folder) as (node, http):
+        keys = Bucket(node.connection, "keys")
+        copy = keys.get(names[0])
+        assert copy is not None
+        for who in (ADA, BOB):
+            assert (
+                http.post("/v1/compliance/erasures", json={"candidate": who, "ground": "unlawful"}).status_code == 200
+            )
+        keys.put(names[0], copy)
+        keys.destroy(names[1])
+        node.keyring.make(["candidate-" + "0" * 32])  # in its place
+    (folder / "views.duckdb").unlink()
+    with running(folder) as (node, http):
+        node.wait_for(node.ledger.last_seq())
+        keys = Bucket(node.connection, "keys")
+        assert (keys.get_many(names), keys.unknown(names)) == ({}, set())
+        assert get(http, "/v1/status")["views"]["dead_letters"] == 0
+        assert get(http, "/v1/status")["keys_damaged"] == []

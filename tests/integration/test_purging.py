@@ -26,7 +26,7 @@ from infra.duckdb import open_database
 from infra.jetstream import Bucket, Connection, JetStreamApplicationRecorder, LedgerReader, declare_stream
 from infra.jetstream.stream import erase_messages
 from infra.purging import Naming, Purging
-from projections import Projector, tree
+from projections import Projector, mirrored, tree
 from tests.cluster import shared_cluster
 from tests.servers import fresh_name, fresh_stream, shared_connection
 from tests.unit.histories import EPOCH
@@ -160,7 +160,7 @@ def test_mirrors_that_held_the_rows_were_half_way_or_are_filled_anew_are_equal(l
         assert gone is not None and gone.bodies == EACH
     assert set(ledger.there()).isdisjoint(ledger.seqs_of(ADA) + ledger.seqs_of(LIN))
     assert [m.contradiction() for m in (between, stopped, anew)] == [None] * 3
-    assert all(kind is not Kind.MISSING for kind, _ in stopped.findings()[0])
+    assert [m.findings()[0] for m in (between, stopped, anew)] == [[]] * 3
     for mirror in (held, between, stopped, anew):
         mirror.follow()
     assert held.rows() == between.rows() == stopped.rows() == anew.rows()
@@ -174,6 +174,36 @@ def test_mirrors_that_held_the_rows_were_half_way_or_are_filled_anew_are_equal(l
         assert mirror.contradiction() is None
     left = anew.database.execute("from pii.events where seq in (1, 4) order by seq").fetchall()
     assert [sum(value is not None for value in row) for row in left] == [7, 7], "seq, recorded_at, kind, id, version…"
+
+
+@pytest.mark.parametrize("until", [0, 8])
+def test_purged_places_before_a_mirror_that_is_behind_are_no_gaps(ledger: Ledger, mirrors: Any, until: int) -> None:
+    """Told from a real one between them, which alone is offered to be accepted; versions are followed across them."""
+    mirror = mirrors(ledger)
+    if until:
+        mirror.follow(until=until, batch_events=4)
+    lost, behind = (ledger.append(GRACE, c.Tagged(occurred_at=EPOCH, actor="user:x", tag=tag)) for tag in "pq")
+    ledger.erase(ADA)
+    ledger.purge(ADA)
+    ledger.connection.call(erase_messages(ledger.connection, ledger.stream, [lost]))
+    findings, summary = mirror.findings()
+    assert findings == [(Kind.GAP, lost), (Kind.BROKEN, behind)]
+    assert (summary.purged, summary.events) == (EACH, ledger.last_seq - 1)
+    assert survey(ledger.connection, ledger.stream, mirror.database, lambda _: None).gaps == [(lost, lost)]
+
+
+def test_a_place_that_was_accepted_as_lost_gives_way_to_its_purge(ledger: Ledger, mirrors: Any) -> None:
+    """It is counted once, when the mirror has seen the event that names it; what nobody names stays accepted."""
+    mirror = mirrors(ledger)
+    ledger.erase(ADA)
+    ledger.purge(ADA)
+    ledger.connection.call(erase_messages(ledger.connection, ledger.stream, [5, 6]))
+    for first, last in ((1, 1), (4, 7)):
+        mirrored.note_gap(mirror.database, first, last, "lost, and accepted as lost")
+    mirror.follow()
+    assert mirrored.known_gaps(mirror.database) == [(5, 6)]
+    assert mirror.contradiction() is None
+    assert [kind for kind, _ in mirror.findings()[0]] == [Kind.BROKEN, Kind.BROKEN], "what followed the two"
 
 
 def test_stopped_after_any_deletion_it_is_gone_on_with(ledger: Ledger, mirrors: Any) -> None:

@@ -11,6 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import Any
 from uuid import uuid4
 
@@ -357,6 +358,66 @@ def test_an_identifier_named_later_finds_the_record_too(node: Node) -> None:
     id_ = sourced(node, who)
     accepted(node, did("tagged", {"email": who, "ref": ref}, tag="go"))
     assert accepted(node, did("tagged", {"ref": ref}, tag="rust"))[0].candidate_id == id_
+
+
+@pytest.mark.parametrize("type_", ["opted_out", "complained", "consent_withdrawn"])
+def test_what_is_said_against_contact_is_recorded_of_everybody_it_may_be_about(nodes: Nodes, type_: str) -> None:
+    """Once of each person, on whichever node and however often; an API that can ask back refuses it."""
+    node, other = nodes
+    who, ref, profile = somebody(), f"ats:{uuid4().hex}", f"https://example.com/{uuid4().hex}"
+    ids = [sourced(node, who), sourced(node, {"ref": ref})]
+    same = sourced(node, {"profile": profile})
+    node.wait_for(accepted(node, did("merged", {"id": same}, into=ids[0]))[0].seq)
+    said = did(type_, {"email": who, "ref": ref, "profile": profile, "phone": "+44 20 7946 0018"})
+    assert refusal(node, said, facts=False) == "ambiguous-candidate"
+    (outcome,) = accepted(other, said)
+    assert outcome.candidate_id in ids
+    for one in (node, other):
+        assert [type(o) for o in record(one, said, said)] == [Duplicate, Duplicate]
+    assert [types(node, id_).count(type_) for id_ in (*ids, same)].count(1) == 2
+    assert sum(types(node, id_).count(type_) for id_ in (*ids, same)) == 2
+
+
+def test_what_is_said_against_contact_of_several_is_of_all_when_others_write_meanwhile(nodes: Nodes) -> None:
+    node, other = nodes
+    who, ref = somebody(), f"ats:{uuid4().hex}"
+    ids = [sourced(node, who), sourced(other, {"ref": ref})]
+    said = [did("opted_out", {"email": who, "ref": ref}) for _ in range(6)]
+    at_once(
+        *(partial(insist, n, d) for n, d in zip([node, other] * 3, said, strict=True)),
+        *(partial(insist, n, did("tagged", {"id": id_}, tag="x")) for n in nodes for id_ in ids),
+    )
+    assert [types(node, id_).count("opted_out") for id_ in ids] == [6, 6]
+
+
+def test_an_opt_out_told_again_holds_anew_only_if_it_was_taken_back(nodes: Nodes) -> None:
+    node, other = nodes
+    who = somebody()
+    id_ = sourced(node, who)
+    said = did("opted_out", who, at=DAY)
+
+    def again(hours: int) -> Outcome:
+        at = DAY + timedelta(hours=hours)
+        return other.recording.record([parse(said)], facts=True, again_at=[at])[0]
+
+    accepted(node, said)
+    assert isinstance(again(1), Duplicate)
+    accepted(node, did("opted_in", who, at=DAY + timedelta(hours=2), evidence="a call"))
+    assert [type(again(hours)) for hours in (1, 3, 3, 4)] == [Duplicate, Accepted, Duplicate, Duplicate]
+    assert types(node, id_).count("opted_out") == 2
+    never_recorded = did("opted_out", who, at=DAY + timedelta(hours=5))
+    accepted(node, did("opted_in", who, at=DAY + timedelta(hours=6), evidence="a call"))
+    other.recording.record([parse(never_recorded)], facts=True, again_at=[DAY + timedelta(hours=7)])
+    assert history(node, id_)[-1].event.occurred_at == DAY + timedelta(hours=7)
+
+
+def test_an_opt_out_from_a_clock_days_ahead_is_recorded_where_it_is_a_fact(node: Node) -> None:
+    who = somebody()
+    ahead = did("opted_out", who, at=datetime.now(UTC) + timedelta(days=9))
+    sourced(node, who)
+    assert refusal(node, ahead, facts=False) == "occurred-in-future"
+    accepted(node, ahead)
+    assert refusal(node, did("opened", who, at=datetime.now(UTC) + timedelta(days=9))) == "occurred-in-future"
 
 
 def test_identifiers_of_two_candidates_are_ambiguous_and_nothing_is_recorded(node: Node) -> None:

@@ -107,7 +107,7 @@ def test_commands_and_views_make_of_old_events_what_they_make_of_new_ones(histor
     assert shown["body"].to_pylist() == [m.body for m in messages]
 
     for name in names.values():
-        here.bucket.destroy(name)
+        here.bucket.delete(name)
         here.keyring.forget(name)
     erased = table_of(messages, here.keyring)
     assert erased.drop("personal").equals(shown.drop("personal"))

@@ -7,6 +7,7 @@ import importlib.util
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -27,7 +28,7 @@ from infra.feed_access import API
 from infra.jetstream import Connection, LedgerReader, declare_stream
 from infra.jetstream.nkey import Nkey
 from infra.nats_config import ACCOUNT, NAMELESS
-from infra.nats_server import EmbeddedServer
+from infra.nats_server import EmbeddedServer, ServerStartError
 from infra.settings import Settings
 from tests.cluster import Process, free_ports
 from tests.e2e.harness import ok
@@ -345,6 +346,27 @@ def test_the_streams_of_an_older_folder_move_into_the_named_account(
         with EmbeddedServer(tmp_path) as server, Connection(server.url) as connection:
             assert [m.body for b in LedgerReader(connection, stream).read_batches() for m in b] == [b"kept"]
             assert (server.store_dir / ACCOUNT / "streams" / "LEDGER").is_dir()
+
+
+def test_a_folder_with_streams_in_both_accounts_is_refused_and_not_touched(tmp_path: Path) -> None:
+    """As after an older version ran on it again. With either one kept elsewhere it goes on."""
+    with EmbeddedServer(tmp_path) as server, Connection(server.url) as connection:
+        stream = declare_stream(connection)
+        connection.call(connection.request("ledger.candidate.ff.x", b"kept"))
+    older, newer = server.store_dir / NAMELESS, server.store_dir / ACCOUNT
+    shutil.copytree(newer, older)
+    held = files(server.store_dir)
+    with pytest.raises(ServerStartError, match=r"two ledgers.*outside the data folder, and start again"):
+        EmbeddedServer(tmp_path).start()
+    assert files(server.store_dir) == held
+    newer.rename(tmp_path / "elsewhere")
+    (newer / "streams").mkdir(parents=True)  # empty, it is in nobody's way
+    with EmbeddedServer(tmp_path) as server, Connection(server.url) as connection:
+        assert [m.body for b in LedgerReader(connection, stream).read_batches() for m in b] == [b"kept"]
+
+
+def files(folder: Path) -> dict[Path, bytes]:
+    return {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
 # ── a cluster of one's own ──

@@ -12,6 +12,7 @@ from api.http.roles import Role, Tokens
 from api.node import Node
 from infra.crypto.claims import SUPPRESSED
 from infra.erasing import RECORDED
+from infra.jetstream import Bucket
 from tests.integration.test_http import did, get, is_problem, record, running, somebody, until
 
 PATH = "/v1/compliance/suppressions"
@@ -64,7 +65,7 @@ def test_a_new_person_with_a_suppressed_identifier_is_recorded_once_that_is_lift
     old = get(http, f"/v1/candidates/{who}")["canonical_id"]
     (erasure,) = erased(http, who)
     new = {"email": somebody(), "phone": shared}
-    assert check(http, shared) == {"suppressed": True, "erasures": [erasure], "lifted": []}
+    assert check(http, shared) == {"suppressed": True, "erasures": [erasure], "unrecognised": None, "lifted": []}
     before = node.ledger.last_seq()
     assert sent(http, did("sourced", new)) == "erased"
     assert node.ledger.last_seq() == before
@@ -117,6 +118,49 @@ def test_a_lift_killed_half_way_may_be_repeated(here: tuple[Node, httpx.Client])
     assert (found["suppressed"], len(found["lifted"])) == (False, 1)
 
 
+def test_a_lift_that_comes_late_leaves_what_came_of_the_identifier_alone(here: tuple[Node, httpx.Client]) -> None:
+    """Two nodes lift at once: the slower one finds a new person's claim where it saw a suppression."""
+    node, http = here
+    who = somebody()
+    record(http, did("sourced", who))
+    erased(http, who)
+    (hashed,) = node.claims.hashes([f"email:{who}"])
+    seen = node.claims.suppressed(hashed)
+    assert seen is not None
+    assert lift(http, who).status_code == 200
+    record(http, did("sourced", who))
+    node.claims.free(hashed, seen)
+    node.wait_for(node.ledger.last_seq())
+    assert get(http, f"/v1/candidates/{who}")["identifiers"] == [f"email:{who}"]
+    erased(http, who)
+    node.claims.free(hashed, seen)
+    assert check(http, who)["suppressed"], "what a later erasure suppressed was not what was lifted"
+
+
+@pytest.mark.parametrize("damage", ["gone", "altered"])
+def test_a_suppression_that_was_damaged_holds_again_from_the_next_start(
+    here: tuple[Node, httpx.Client], damage: str
+) -> None:
+    """What was lifted stays so."""
+    node, http = here
+    who, free = somebody(), somebody()
+    record(http, did("sourced", who), did("sourced", free))
+    erased(http, who, free)
+    assert lift(http, free).status_code == 200
+    (hashed,) = node.claims.hashes([f"email:{who}"])
+    bucket = node.claims._bucket
+    assert isinstance(bucket, Bucket)
+    if damage == "gone":
+        bucket.destroy(hashed)
+    else:
+        bucket.put(hashed, b"erasee")
+    assert not check(http, who)["suppressed"]
+    node.erasures.renew()  # which every start does
+    assert check(http, who)["suppressed"]
+    assert not check(http, free)["suppressed"]
+    assert sent(http, did("sourced", who)) == "erased"
+
+
 def test_what_is_being_suppressed_is_not_lifted_meanwhile(here: tuple[Node, httpx.Client]) -> None:
     node, http = here
     who = somebody()
@@ -159,7 +203,7 @@ def test_a_living_persons_identifier_is_neither_shown_nor_lifted(here: tuple[Nod
     _, http = here
     who = somebody()
     record(http, did("sourced", who))
-    assert check(http, who) == {"suppressed": False, "erasures": [], "lifted": []}
+    assert check(http, who) == {"suppressed": False, "erasures": [], "unrecognised": None, "lifted": []}
     is_problem(lift(http, who), 404, "not-suppressed")
     assert get(http, f"/v1/candidates/{who}")["identifiers"] == [f"email:{who}"]
 

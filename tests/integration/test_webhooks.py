@@ -14,7 +14,7 @@ from uuid import uuid4
 
 import httpx
 import pytest
-from eventsourcing.persistence import OperationalError
+from eventsourcing.persistence import DataError, OperationalError
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -394,7 +394,11 @@ def test_an_unknown_kind_is_kept_counted_and_shown(here: Running) -> None:
     emptied(node)
     (kind,) = [k for k in http.get("/v1/webhook-kinds").json()["kinds"] if k["kind"] == "levitated"]
     assert (kind["provider"], kind["count"]) == ("sendgrid", 3)
-    assert "levitated" in http.get(f"/v1/dead-letters/{kind['id']}").json()["body"]
+    shown = http.get(f"/v1/dead-letters/{kind['id']}").json()
+    assert [one["id"] for one in shown["alike"]][-1] == kind["id"]
+    bodies = {http.get(f"/v1/dead-letters/{one['id']}").json()["body"] for one in shown["alike"]}
+    assert len(bodies) == 3
+    assert all("levitated" in body for body in bodies)
 
 
 def test_letters_that_name_somebody_can_be_overwritten(here: Running) -> None:
@@ -403,8 +407,8 @@ def test_letters_that_name_somebody_can_be_overwritten(here: Running) -> None:
     post(http, "sendgrid", of_sendgrid([sendgrid_event("levitated", email=who)], now()))
     post(http, "sendgrid", of_sendgrid({"about": who.upper()}, now()))
     emptied(node)
-    assert node.intake.letters.drop_naming([who]) == 2
-    assert node.intake.letters.drop_naming([who]) == 0
+    assert node.intake.letters.drop_naming([f"email:{who}"]) == 2
+    assert node.intake.letters.drop_naming([f"email:{who}"]) == 0
 
 
 def test_an_erasure_overwrites_letters_that_name_the_person(here: Running) -> None:
@@ -418,8 +422,8 @@ def test_an_erasure_overwrites_letters_that_name_the_person(here: Running) -> No
     asked = http.post("/v1/compliance/erasures", json={"candidate": who, "ground": "objection"}).raise_for_status()
     place = f"/v1/compliance/erasures/{asked.json()['erasure']}"
     waited_for(lambda: http.get(place).json()["records"] != [], "the record's last event")
-    assert node.intake.letters.drop_naming([who]) == 0
-    assert node.intake.letters.drop_naming([other]) == 1
+    assert node.intake.letters.drop_naming([f"email:{who}"]) == 0
+    assert node.intake.letters.drop_naming([f"email:{other}"]) == 1
 
 
 # ── kept from others ──
@@ -501,6 +505,126 @@ def test_an_opt_out_without_a_time_is_one_event_however_often_it_is_delivered(he
         assert post(http, "greenhouse", delivery).status_code == 202
         emptied(node)
     assert node.ledger.last_seq() == before + 1
+
+
+def opted_out_of(who: str, *others: str) -> Delivery:
+    """Greenhouse saying that the person behind the number that `who` begins with may not be emailed."""
+    emails = [{"value": email, "type": "personal"} for email in (who, *others)]
+    number = int(who.partition("@")[0], 16)
+    candidate = {"id": number, "can_email": False, "email_addresses": emails, "tags": []}
+    return test_webhooks_greenhouse.sent({"action": "update_candidate", "payload": {"candidate": candidate}})
+
+
+def status_of(node: Node, http: httpx.Client, who: str) -> str:
+    node.wait_for(node.ledger.last_seq())
+    id_ = node.recording.resolve(_reference(who))
+    answer = http.get(f"/v1/compliance/candidates/{id_}/contactability", params={"channel": "email"})
+    return str(answer.json()["status"])
+
+
+def test_an_opt_out_counts_for_whoever_is_known_by_any_of_the_addresses(here: Running) -> None:
+    node, http = here
+    node.intake.secrets.add("greenhouse", test_webhooks_greenhouse.SECRET)
+    first, second, third = (f"{uuid4().hex[:10]}@example.com" for _ in range(3))
+    record(http, did("sourced", first), did("sourced", second))
+    post(http, "greenhouse", opted_out_of(first, second, third))
+    emptied(node)
+    assert [status_of(node, http, who) for who in (first, second, third)] == ["opted_out"] * 3
+
+
+def test_the_same_bytes_after_an_opt_in_opt_out_again_and_only_once(here: Running) -> None:
+    """Nobody can tell what is sent again from what is said again."""
+    node, http = here
+    node.intake.secrets.add("greenhouse", test_webhooks_greenhouse.SECRET)
+    who = f"{uuid4().hex[:10]}@example.com"
+    delivery = opted_out_of(who)
+    post(http, "greenhouse", delivery)
+    emptied(node)
+    assert status_of(node, http, who) == "opted_out"
+    record(http, did("opted_in", who, now().isoformat(), channel="email", evidence="a call"))
+    assert status_of(node, http, who) != "opted_out"
+    before = node.ledger.last_seq()
+    for _ in range(3):
+        post(http, "greenhouse", delivery)
+        emptied(node)
+    assert status_of(node, http, who) == "opted_out"
+    assert node.ledger.last_seq() == before + 1
+
+
+def test_an_opt_out_dated_days_ahead_holds_at_once(here: Running) -> None:
+    node, http = here
+    who = somebody()
+    ahead = int((now() + timedelta(days=9)).timestamp())
+    post(http, "sendgrid", of_sendgrid([sendgrid_event("unsubscribe", uuid4().hex, email=who, timestamp=ahead)], now()))
+    emptied(node)
+    assert status_of(node, http, who) == "opted_out"
+
+
+def test_what_cannot_be_opened_is_waited_for_kept_and_goes_back_as_it_was(
+    here: Running, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    node, http = here
+    monkeypatch.setattr(settling, "backoff_s", lambda _: 0.01)
+    before, known = node.ledger.last_seq(), {letter["id"] for letter in letters(http)}
+    attempts = [0]
+    opened = node.intake.queue.open
+
+    def without_its_key(provider: str, stored: bytes) -> Taken:
+        attempts[0] += 1
+        raise SealBrokenError("the key of its day is gone")
+
+    with monkeypatch.context() as meanwhile:
+        meanwhile.setattr(node.intake.queue, "open", without_its_key)
+        post(http, "sendgrid", of_sendgrid([sendgrid_event(id_=uuid4().hex, email=somebody())], now()))
+        emptied(node)
+        assert attempts == [settling.UNOPENED_ATTEMPTS]
+        for _ in range(2):
+            (letter,) = [found for found in letters(http) if found["id"] not in known]
+            http.post("/v1/dead-letters/retry", json={"letters": [letter["id"]]}).raise_for_status()
+            emptied(node)
+    (letter,) = [found for found in letters(http) if found["id"] not in known]
+    assert node.intake.queue.open == opened
+    http.post("/v1/dead-letters/retry", json={"letters": [letter["id"]]}).raise_for_status()
+    emptied(node)
+    assert node.ledger.last_seq() == before + 1
+    assert {found["id"] for found in letters(http)} == known
+
+
+def test_a_letter_too_large_for_the_server_is_kept_without_its_headers(
+    here: Running, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    node, http = here
+    known, add = {letter["id"] for letter in letters(http)}, node.intake.letters.add
+
+    def limited(taken: Taken, *args: Any, **options: Any) -> None:
+        if taken.headers:
+            raise DataError("over max_payload")
+        add(taken, *args, **options)
+
+    monkeypatch.setattr(node.intake.letters, "add", limited)
+    marker = uuid4().hex
+    post(http, "sendgrid", of_sendgrid({"no": marker}, now()))
+    emptied(node)
+    (letter,) = [found for found in letters(http) if found["id"] not in known]
+    assert letter["reasons"][0] == "unreadable: the body should be a JSON array of events"
+    assert marker in http.get(f"/v1/dead-letters/{letter['id']}").json()["body"]
+
+
+def test_what_nobody_can_read_and_names_somebody_erased_is_not_kept(here: Running) -> None:
+    node, http = here
+    who, other = somebody(), somebody()
+    node.wait_for(record(http, did("sourced", who)))
+    http.post("/v1/compliance/erasures", json={"candidate": who, "ground": "consent_withdrawn"}).raise_for_status()
+    known, counted = {letter["id"] for letter in letters(http)}, node.intake.counted.totals().get("erased", 0)
+    kind = uuid4().hex[:8]
+    for address in (who.upper(), other):
+        post(http, "sendgrid", of_sendgrid({"about": f"mailto:{address}?x"}, now()))
+        post(http, "sendgrid", of_sendgrid([sendgrid_event(kind, email=address)], now()))
+    emptied(node)
+    assert len([letter for letter in letters(http) if letter["id"] not in known]) == 1
+    (found,) = [k for k in http.get("/v1/webhook-kinds").json()["kinds"] if k["kind"] == kind]
+    assert found["count"] == 1
+    assert node.intake.counted.totals()["erased"] == counted + 2
 
 
 def test_what_the_other_providers_document_is_recorded_and_repeated_adds_nothing(

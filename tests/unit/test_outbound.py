@@ -35,11 +35,22 @@ def test_addresses_of_the_internet_are_public(number: str) -> None:
         *("0.0.0.1", "10.0.0.1", "100.64.0.1", "127.0.0.1", "127.9.9.9", "169.254.169.254", "172.16.0.1", "192.0.0.1"),
         *("192.168.1.1", "198.18.0.1", "224.0.0.1", "240.0.0.1", "255.255.255.255", "::", "::1", "::127.0.0.1"),
         *("::ffff:127.0.0.1", "64:ff9b::7f00:1", "2002:7f00:1::", "2001:0:1::", "fc00::1", "fe80::1"),
-        *("fec0::1", "ff02::1"),
+        *("fec0::1", "ff02::1", "192.0.0.9", "192.0.0.170", "192.88.99.1", "168.63.129.16", "3fff::1", "5f00::1"),
+        *("64:ff9b:1::7f00:1", "::ffff:0:127.0.0.1", "::ffff:168.63.129.16", "2002:a83f:8110::"),
     ],
 )
 def test_all_others_are_not_however_they_are_written(number: str) -> None:
     assert not is_public(outbound.ip_address(number))
+
+
+@pytest.mark.parametrize("host", ["a..b", ".x", "a" * 70, f"{'a' * 70}.com", f"{'a' * 64}.", "."])
+def test_what_can_be_no_hosts_name_is_refused_in_a_sentence(host: str) -> None:
+    with pytest.raises(AddressRefused, match="no address"):
+        check_where(f"https://{host}/", allow_private=False)
+    with pytest.raises(NotAnswered, match="address refused"):
+        posted(f"https://{host}/", allow_private=True)
+    with pytest.raises(OSError, match=r"\w"):
+        resolved(host, 443)
 
 
 def test_a_name_that_leads_elsewhere_after_it_was_checked_is_not_followed(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,6 +1,7 @@
 """Greenhouse: applications, people and their tags, with ids made of the signed body alone."""
 
 import copy
+from dataclasses import replace
 from typing import Any
 
 import orjson
@@ -219,9 +220,40 @@ def test_whoever_may_not_be_emailed_has_opted_out(action: str) -> None:
     body = about(action, candidate=CANDIDATE | {"can_email": False})
     out = [record for record in records(PROVIDER.read(sent(body))) if record["type"] == "opted_out"]
     assert [(record["channel"], record["data"]) for record in out] == [("email", {"method": "ats"})]
+    assert out[0]["occurred_at"] == NOW.isoformat(), "how things stand, and not when an application was made"
     for may in (True, None, "false", 0):
         told = brief(PROVIDER.read(sent(about(action, candidate=CANDIDATE | {"can_email": may}))))
         assert "opted_out" not in [type_ for type_, _ in told]
+
+
+def test_an_opt_out_is_told_for_each_address() -> None:
+    emails = [{"value": "mary@example.org"}, {"value": "no address"}, {"value": "m.s@example.com"}]
+    few = CANDIDATE | {"can_email": False, "email_addresses": emails, "tags": []}
+    out = records(PROVIDER.read(sent({"action": "update_candidate", "payload": {"candidate": few}})))
+    assert [record["candidate"].get("email") for record in out] == ["mary@example.org", "m.s@example.com"]
+    assert {record["candidate"]["ref"] for record in out} == {"greenhouse:60304594"}
+    assert len({record["id"] for record in out}) == 2
+
+
+@pytest.mark.parametrize("change", [{"rejected_at": "2026-11-01"}, {"id": None}])
+def test_an_opt_out_counts_whatever_else_cannot_be_read(change: dict[str, Any]) -> None:
+    body = about("reject_candidate", **(REJECTED | change), candidate=CANDIDATE | {"can_email": False})
+    opted_out, rest = PROVIDER.read(sent(body))
+    assert opted_out.record is not None
+    assert opted_out.record["type"] == "opted_out"
+    assert rest.record is None
+    assert rest.unreadable is not None
+    nobody = {**CANDIDATE, "can_email": False, "id": "a b"}
+    (told,) = records(PROVIDER.read(sent({"action": "update_candidate", "payload": {"candidate": nobody}})))
+    assert told["candidate"] == {"email": "mary.somerville@example.org"}, "by the address, without an id"
+
+
+def test_an_opt_out_that_came_again_says_when() -> None:
+    body = {"action": "update_candidate", "payload": {"candidate": CANDIDATE | {"can_email": False, "tags": []}}}
+    (again,) = PROVIDER.read(replace(sent(body), again_at=OTHER_DAY))
+    assert again.again_at == OTHER_DAY
+    assert again.record is not None
+    assert again.record["occurred_at"] == NOW.isoformat()
 
 
 def test_a_merge_is_a_merge_when_it_came() -> None:

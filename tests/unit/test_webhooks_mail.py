@@ -343,6 +343,8 @@ def test_a_token_of_mailgun_stands_for_the_happening_that_it_came_with() -> None
     assert mailgun.PROVIDER.proved(later(first, timedelta(hours=2))) == (token, happening)
     assert mailgun.PROVIDER.proved(forged)[0] == token
     assert mailgun.PROVIDER.proved(forged)[1] != happening
+    for change in ({"recipient": "somebody.else@example.com"}, {"severity": "permanent"}, {"tags": []}):
+        assert mailgun.PROVIDER.proved(of_mailgun(mailgun_event(**change)))[1] != happening
 
 
 @pytest.mark.parametrize(
@@ -365,9 +367,33 @@ def test_mailguns_events_are_what_they_say(event: dict[str, Any], type_: str, da
     assert data.items() <= found["data"].items()
 
 
-def test_a_scanner_that_follows_mailguns_unsubscribe_link_opts_nobody_out() -> None:
-    happening = only(mailgun.PROVIDER, of_mailgun(mailgun_event("unsubscribed", **{"client-info": {"bot": "generic"}})))
-    assert (happening.record, happening.known) == (None, False)
+def test_an_unsubscription_at_mailgun_counts_whoever_followed_the_link() -> None:
+    """Mailgun takes it for one and sends nothing more; that a scanner did it is not known."""
+    told = only(mailgun.PROVIDER, of_mailgun(mailgun_event("unsubscribed", **{"client-info": {"bot": "generic"}})))
+    assert record(told)["type"] == "opted_out"
+
+
+@pytest.mark.parametrize("written", [str(NOW.timestamp()), NOW.timestamp() + 0.5, "yesterday", None, [], -1])
+def test_what_is_against_contact_is_read_whatever_form_its_time_has(written: Any) -> None:
+    """A number, or a number as text, is the time; with any other it counts from when the delivery came."""
+    came = NOW + timedelta(minutes=1)
+    readable = isinstance(written, float) or (isinstance(written, str) and written[0].isdigit())
+    sendgrid_s = of_sendgrid([sendgrid_event(kind, timestamp=written) for kind in ("unsubscribe", "spamreport")], came)
+    mailgun_s = [of_mailgun(mailgun_event(kind, timestamp=written), came) for kind in ("unsubscribed", "complained")]
+    told = sendgrid.PROVIDER.read(sendgrid_s) + [only(mailgun.PROVIDER, d) for d in mailgun_s]
+    assert [record(one)["type"] for one in told] == ["opted_out", "complained"] * 2
+    assert all((record(one)["occurred_at"] < came.isoformat()) is readable for one in told)
+
+
+def test_other_providers_statements_against_contact_count_without_a_time_that_can_be_read() -> None:
+    said = [
+        only(postmark.PROVIDER, of_postmark(postmark_event("SpamComplaint", BouncedAt="yesterday"))),
+        only(ses.PROVIDER, of_ses(ses_event("Complaint", timestamp="yesterday"))),
+        only(mailgun.PROVIDER, of_mailgun(mailgun_event("complained", id_=None))),  # type: ignore[arg-type]
+    ]
+    assert [record(one)["type"] for one in said] == ["complained"] * 3
+    with pytest.raises(Unreadable):
+        postmark.PROVIDER.read(of_postmark(postmark_event("Delivery", DeliveredAt="yesterday")))
 
 
 def test_what_mailgun_did_not_even_send_is_no_bounce() -> None:

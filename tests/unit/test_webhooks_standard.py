@@ -164,9 +164,14 @@ def test_data_is_an_interaction_as_the_api_takes_it() -> None:
 
 
 def test_what_the_sender_says_itself_stands() -> None:
-    own = {"occurred_at": "2026-02-01T10:00:00+01:00", "source": "meetups", "actor": "user:grace"}
+    own = {"occurred_at": "2026-02-01T10:00:00+01:00", "source": "meetups", "actor": "candidate:self"}
     (record,) = records(PROVIDER.read(signed({**ATTENDED, "data": ATTENDED["data"] | own}, SECRET)))
     assert record.items() >= own.items()
+
+
+def test_no_sender_speaks_for_a_user_of_ours() -> None:
+    (record,) = records(PROVIDER.read(signed({**ATTENDED, "data": ATTENDED["data"] | {"actor": "user:grace"}}, SECRET)))
+    assert record["actor"] == "system:standard"
 
 
 def test_a_message_sent_again_tells_of_the_same() -> None:

@@ -1,0 +1,43 @@
+"""Addresses in a delivery that nobody can read: found by their form, wherever they stand.
+
+For asking whether it names somebody who was erased. An address in an unusual form, behind another encoding, or a name
+without an address is not found.
+"""
+
+import re
+from collections.abc import Iterator
+from itertools import islice
+from typing import Any
+
+import orjson
+
+from consumers.webhooks import payload
+from domain.interaction import Reference
+from infra.identifiers import identifiers_of
+
+MOST = 5_000
+"""Distinct ones looked at in one delivery."""
+_ADDRESS = re.compile(r"[\w.!#$%*+^`{|}~-]{1,64}@[\w-][\w.-]{1,253}")
+
+
+def addresses_in(body: bytes) -> dict[str, str]:
+    """The addresses that stand in the body, each with the identifier that it is compared by."""
+    distinct = dict.fromkeys(found.rstrip(".") for text in _texts(body) for found in _ADDRESS.findall(text))
+    usable = (text for text in islice(distinct, MOST) if payload.address(text) is not None)
+    return {text: identifiers_of(Reference(email=text))[0] for text in usable}
+
+
+def _texts(body: bytes) -> Iterator[str]:
+    """All texts in a JSON document, names included; of anything else, the whole."""
+    try:
+        left: list[Any] = [orjson.loads(body)]
+    except orjson.JSONDecodeError:
+        left = [body.decode(errors="replace")]
+    while left:
+        value = left.pop()
+        if isinstance(value, str):
+            yield value
+        elif isinstance(value, dict):
+            left += [*value, *value.values()]
+        elif isinstance(value, list):
+            left += value

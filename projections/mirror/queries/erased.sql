@@ -1,0 +1,4 @@
+-- Records that were erased.
+select distinct replace(id::varchar, '-', '') as id
+from ops.erased
+order by id
