@@ -78,10 +78,15 @@ class Rebuilds:
             self._running = Rebuild(projector, view, self._building, self._database, tell)
             return self._running
 
-    def stop(self) -> None:
-        """Cancels what runs and waits for it to end."""
+    def cancel(self) -> None:
+        """Cancels what runs; `stop` waits for it to end."""
         if self._running is not None:
             self._running.cancel()
+
+    def stop(self) -> None:
+        """Cancels what runs and waits for it to end."""
+        self.cancel()
+        if self._running is not None:
             self._running.wait(None)
 
 

@@ -145,6 +145,7 @@ class Node:
         self._stack.callback(self.reopening.stop)
         self.reopening.start()
         self._start_beside()
+        self._stack.callback(self.rebuilds.cancel)  # before whoever waits for the part that is being built
         log.info("node started", checkpoint=self.projector.checkpoint, ledger=self.ledger.last_seq())
 
     def _connect(self) -> None:

@@ -290,7 +290,9 @@ def test_a_node_that_is_stopped_amid_a_build_stops_and_the_next_one_goes_on(
         before, held = contents(node), Held(monkeypatch)
         node.rebuilds.start(node.projector, None, lambda _: None)
         assert held.reached.wait(60)
-        threading.Timer(0.2, held.go_on.set).start()
+        running = node.rebuilds._running
+        assert running is not None
+        threading.Thread(target=lambda: (until(lambda: running.is_cancelled), held.go_on.set())).start()
     assert held.parts == [0, 1, 2]
     with a_node(tmp_path / "node") as (node, http):
         assert "rebuilt" in rebuild(http)[-1]
