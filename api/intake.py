@@ -24,6 +24,8 @@ from infra.settings import Settings
 from infra.webhook_secrets import WebhookSecrets
 
 SWEEP_EVERY_S = 3_600.0
+SHORT_BYTES = 64 * 1024
+"""Up to here verifying and sealing are done where a delivery arrives, and not handed to a thread."""
 
 log = structlog.get_logger()
 
@@ -69,7 +71,10 @@ class Intake:
 
     async def take(self, taken: Taken) -> None:
         """Returns when the delivery is on the server's disk. For any event loop. Raises OperationalError, DataError."""
-        sealed = await asyncio.to_thread(self.queue.sealed, taken)
+        if len(taken.body) > SHORT_BYTES or not self._seals.is_at_hand("queue"):
+            sealed = await asyncio.to_thread(self.queue.sealed, taken)
+        else:
+            sealed = self.queue.sealed(taken)
         await self._on_connection(self.queue.store(taken.provider, sealed))
 
     async def is_used(self, provider: str, token: str, happening: str) -> bool:
@@ -115,6 +120,7 @@ class Intake:
 
     def sweep(self) -> int:
         """Destroys the keys of days of which nothing is left; how many. Raises OperationalError."""
+        self._seals.clock.look()
         queue, dead = self.queue.keys_needed_from(), self.letters.keys_needed_from()
         return self._seals.destroy_before("queue", queue) + self._seals.destroy_before("dead", dead)
 

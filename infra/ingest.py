@@ -8,7 +8,7 @@ server without being overwritten, and what is left of it in a block file can the
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import UTC, date, datetime, timedelta
+from datetime import date, datetime, timedelta
 from hashlib import sha256
 from typing import Any, NamedTuple
 
@@ -21,6 +21,7 @@ from infra.crypto.master import MasterKey
 from infra.crypto.sealing import SealBrokenError
 from infra.jetstream import ApiError, Bucket, Connection
 from infra.jetstream.batch import CONFLICTS, publish_one
+from infra.jetstream.server_clock import ServerClock
 from infra.jetstream.stream import Stream, durable_settings, ensure, get_message, state, time_ns_of
 
 CONSUMER = "ingest"
@@ -64,10 +65,17 @@ class Seals:
     def __init__(self, connection: Connection, master: MasterKey, replicas: int = 1) -> None:
         self.bucket = Bucket(connection, "ingest_keys", replicas=replicas)
         self._keyring = Keyring(self.bucket, master)
+        self.clock = ServerClock(connection, self.bucket.stream)
+        """Which day it is: by its own clock a node could destroy the key that another one seals under."""
+
+    def is_at_hand(self, purpose: str) -> bool:
+        """Whether `seal` has its key now, and asks no server for it."""
+        return self._keyring.is_at_hand(self._name_of(purpose))
 
     def seal(self, purpose: str, taken: Taken, more: Mapping[str, Any] | None = None) -> bytes:
         """`<day><sealed>`, bound to purpose, day and provider. Raises OperationalError when there is no key."""
-        day = datetime.now(UTC).date().isoformat()
+        name = self._name_of(purpose)
+        day = name.rpartition(".")[2]
         head = {
             "received_at": taken.received_at.isoformat(),
             "headers": {name: value for name, value in taken.headers.items() if name not in KEPT_SECRET},
@@ -75,7 +83,6 @@ class Seals:
             "again_at": None if taken.again_at is None else taken.again_at.isoformat(),
             "more": more or {},
         }
-        name = f"{purpose}.{day}"
         key = self._keyring.make([name])[name]
         text = orjson.dumps(head) + b"\n" + taken.body
         try:
@@ -103,6 +110,10 @@ class Seals:
             self.bucket.destroy(name)
             self._keyring.forget(name)
         return len(old)
+
+    def _name_of(self, purpose: str) -> str:
+        """The name of today's key."""
+        return f"{purpose}.{self.clock.now().date().isoformat()}"
 
 
 class Queue:
@@ -170,11 +181,11 @@ class Queue:
         held = self._connection.call(state(self._connection, self.stream))
         if not held["messages"]:
             return Depth(0, 0.0)
-        return Depth(held["messages"], max(0.0, round(datetime.now(UTC).timestamp() - _first_s(held), 3)))
+        return Depth(held["messages"], max(0.0, round(self._seals.clock.now().timestamp() - _first_s(held), 3)))
 
     def keys_needed_from(self) -> date:
         """The first day whose key may still be needed: sealed before midnight, stored after it. As `depth`."""
-        return (datetime.now(UTC) - timedelta(days=1, seconds=self.depth().oldest_s)).date()
+        return (self._seals.clock.now() - timedelta(days=1, seconds=self.depth().oldest_s)).date()
 
     def subject(self, provider: str) -> str:
         """Where a provider's deliveries lie."""

@@ -190,7 +190,7 @@ class Letters:
 
     def keys_needed_from(self) -> date:
         """The first day whose key may still be needed."""
-        return (datetime.now(UTC) - timedelta(days=self.days + 1)).date()
+        return (self._seals.clock.now() - timedelta(days=self.days + 1)).date()
 
     def _letter(self, message: StoredMessage) -> Letter:
         _, form, provider, _ = message.subject.rsplit(".", 3)

@@ -103,6 +103,13 @@ class Untimed(Protocol):
 
 
 @runtime_checkable
+class Asking(Protocol):
+    """A provider whose verification may ask others first, for a certificate say, and so take its time."""
+
+    asks: bool
+
+
+@runtime_checkable
 class Answered(Protocol):
     """A provider that takes nothing but one status for a yes; the others are answered 202."""
 

@@ -37,6 +37,7 @@ class Ses:
     """Mail sent by Amazon SES."""
 
     name = "ses"
+    asks = True
 
     def __init__(self, certificates: sns.Certificates) -> None:
         self._certificates = certificates

@@ -53,6 +53,11 @@ class Keyring:
         self._lock = Lock()
         self._damaged: set[str] = set()
 
+    def is_at_hand(self, name: str) -> bool:
+        """Whether this key can be had without asking the bucket."""
+        with self._lock:
+            return name in self._keys
+
     def existing(self, names: Iterable[str]) -> dict[str, bytes]:
         """The keys there are, by name; a name without one (never made, or destroyed) is left out.
 

@@ -65,8 +65,8 @@ class Bucket:
         self._connection = connection
         self._history = history
         self._prefix = f"$KV.{name}."
-        self._stream = Stream(f"KV_{name}", self._prefix[:-1], replicas)
-        connection.call(ensure(connection, self._stream, _settings(self._stream, keep_s)))
+        self.stream = Stream(f"KV_{name}", self._prefix[:-1], replicas)
+        connection.call(ensure(connection, self.stream, _settings(self.stream, keep_s)))
 
     def get(self, key: str) -> bytes | None:
         """The value, None when there is none."""
@@ -90,7 +90,7 @@ class Bucket:
         """What is stored of each key, nothing where it was deleted."""
         wanted = list(dict.fromkeys(keys))
         values: dict[str, bytes] = {}
-        if len(wanted) >= MANY and self._stream.replicas == 1:  # of several, one that is behind might answer
+        if len(wanted) >= MANY and self.stream.replicas == 1:  # of several, one that is behind might answer
             with contextlib.suppress(OperationalError):
                 for start in range(0, len(wanted), PAGE):
                     values |= self._page(wanted[start : start + PAGE])
@@ -101,10 +101,10 @@ class Bucket:
     def _page(self, keys: Sequence[str]) -> dict[str, bytes]:
         """`_stored` for up to `PAGE` keys in one request, a fifth of the work or less. Raises OperationalError."""
         query = {"multi_last": [self._subject(key) for key in keys], "batch": len(keys)}
-        request = Request(f"$JS.API.DIRECT.GET.{self._stream.name}", b"", orjson.dumps(query))
+        request = Request(f"$JS.API.DIRECT.GET.{self.stream.name}", b"", orjson.dumps(query))
         with self._connection.lanes.lane() as lane:
             page, status = lane.collect(lane.ask(request), PAGE_TRY_S, self._entry)
-        more_behind(self._stream, status)
+        more_behind(self.stream, status)
         return dict(page)
 
     def _entry(self, buffer: bytes, header: int, body: int, end: int) -> tuple[str, bytes]:
@@ -124,12 +124,12 @@ class Bucket:
         Raises OperationalError when it cannot be read to its end.
         """
         start = len(self._prefix)
-        for batch in LedgerReader(self._connection, self._stream).read_batches(0, PAGE_IN_ORDER):
+        for batch in LedgerReader(self._connection, self.stream).read_batches(0, PAGE_IN_ORDER):
             yield {message.subject[start:]: message.body for message in batch}
 
     def revisions(self) -> int:
         """How many values are stored, those of one key and deletions counted each."""
-        return int(self._connection.call(state(self._connection, self._stream))["messages"])
+        return int(self._connection.call(state(self._connection, self.stream))["messages"])
 
     def create(self, key: str, value: bytes) -> bool:
         """Sets the value if the key has none; whether it did. Of many at a time exactly one gets True."""
@@ -159,7 +159,7 @@ class Bucket:
 
     def destroy(self, key: str) -> int:
         """Overwrites every revision of the key on disk; how many there were. Nothing of the value is left."""
-        return self._connection.call(erase_subject(self._connection, self._stream, self._subject(key)), BULK_TIMEOUT_S)
+        return self._connection.call(erase_subject(self._connection, self.stream, self._subject(key)), BULK_TIMEOUT_S)
 
     def _subject(self, key: str) -> str:
         if _KEY.match(key) is None:
@@ -167,7 +167,7 @@ class Bucket:
         return self._prefix + key
 
     async def _last(self, key: str) -> StoredMessage | None:
-        return await get_message(self._connection, self._stream, last_by_subj=self._subject(key))
+        return await get_message(self._connection, self.stream, last_by_subj=self._subject(key))
 
     async def _create_many(self, items: dict[str, bytes]) -> dict[str, bool]:
         """Atomic batches as long as all keys of one are new, which saves a sync a key; key by key otherwise."""
@@ -212,8 +212,8 @@ class Bucket:
 
     async def _overwrite(self, key: str, value: bytes, expected: int | None = None, header: bytes = b"") -> int:
         revision = await self._publish(key, value, expected, header)
-        older = [m.seq async for m in scan_subject(self._connection, self._stream, self._subject(key))]
-        await erase_messages(self._connection, self._stream, older[: -self._history])
+        older = [m.seq async for m in scan_subject(self._connection, self.stream, self._subject(key))]
+        await erase_messages(self._connection, self.stream, older[: -self._history])
         return revision
 
     async def _publish(self, key: str, value: bytes, expected: int | None, header: bytes = b"") -> int:

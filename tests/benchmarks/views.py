@@ -46,6 +46,7 @@ def _measure(folder: Path, events: int, peer: bool) -> Iterator[Figure]:
     made = f"({events:,} events of about {people:,} candidates, keys and claims included)"
     rate = fill(folder, events)
     yield Figure("the ledger made", rate, "events/s", note=made if rate else "kept from a run before")
+    yield from _apart(views_stages.relay, data)
     yield from _apart(views_stages.catch_up, data)
     yield from _apart(views_stages.sizes, data)
     yield from _apart(views_stages.rebuilds, data)

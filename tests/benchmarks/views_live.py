@@ -31,6 +31,7 @@ KNOWN = 1_500
 NEW = 0.02
 WARMING_UP_S = 5.0
 SETTLE_S = 60.0
+FEED_S, STILL_S = 900.0, 10.0
 TYPES = ("emailed", "delivered", "delivered", "opened", "opened", "opened", "clicked", "replied", "tagged", "opted_out")
 
 
@@ -54,6 +55,7 @@ def live(data: Path, candidates: int, per_s: int, seconds: float) -> list[Figure
     with Node(Settings.embedded(data)) as node:
         if not node.projector.wait_for(node.ledger.last_seq(), SETTLE_S) or node.server is None:
             raise Wrong("the views do not reach the end of the ledger")
+        _quiet(node)
         seen, stopping = list[Sent](), threading.Event()
         watching = threading.Thread(target=_watch, args=(node.projector, seen, stopping))
         watching.start()
@@ -72,6 +74,17 @@ def live(data: Path, candidates: int, per_s: int, seconds: float) -> list[Figure
     begin_ns = pace.sent[0].at_ns + round(WARMING_UP_S * 1e9)
     counted = [sent for sent in pace.sent if sent.at_ns >= begin_ns]
     return _figures(counted, seen, pace.latest_s, behind, per_s)
+
+
+def _quiet(node: Node) -> None:
+    """Returns once nothing more is put on the feed, neither events nor what is derived from the views."""
+    last, since, until = node.relay.end, time.monotonic(), time.monotonic() + FEED_S
+    while time.monotonic() < since + STILL_S:
+        if node.relay.end != last:
+            last, since = node.relay.end, time.monotonic()
+        if since > until:
+            raise Wrong("the feed does not come to an end")
+        time.sleep(0.1)
 
 
 def _figures(sent: Sequence[Sent], seen: Sequence[Sent], latest_s: float, behind: int, per_s: int) -> list[Figure]:

@@ -11,9 +11,13 @@ from pathlib import Path
 import duckdb
 
 from api.node import Node
+from consumers.relay import Relay
 from domain import candidate
 from infra import logging
 from infra.duckdb import open_database
+from infra.feed import Feed
+from infra.jetstream import Connection, LedgerReader, declare_stream
+from infra.nats_server import EmbeddedServer
 from infra.settings import Settings
 from projections import Projector, queries, rebuild
 from tests.benchmarks import history
@@ -24,6 +28,7 @@ from tests.benchmarks.made_up import id_of
 ROUNDS = 40
 LEAST_ROUNDS = 5
 PATIENCE_S = 30.0
+TOLD_EVERY = 50_000
 DASHBOARDS = Path(__file__).with_name("queries")
 
 
@@ -50,6 +55,32 @@ def catch_up(data: Path) -> list[Figure]:
         Figure("catch-up from the ledger into mirror and views", rate, "events/s", 30_000, "at least", note),
         Figure("catch-up: peak memory of the node", peak, "MiB"),
     ]
+
+
+def relay(data: Path) -> list[Figure]:
+    """The feed brought to the end of the ledger, by itself, so that it disturbs nothing that is measured later."""
+    logging.configure("error")
+    settings = Settings.embedded(data)
+    with EmbeddedServer(settings.data / "nats") as server, Connection(server.url) as connection:
+        stream = declare_stream(connection)
+        reader, feed = LedgerReader(connection, stream), Feed(connection, stream, settings.feed_url)
+        began, last = feed.end().place.ledger, reader.last_seq()
+        relaying, started, at = Relay(reader, feed, settings.feed_days), time.perf_counter(), began
+        relaying.start()
+        try:
+            while at < last:
+                time.sleep(0.05 if last - at < TOLD_EVERY else 5.0)
+                if relaying.failure is not None:
+                    raise Wrong(f"the feed stands still: {relaying.failure}")
+                at = relaying.position
+                took = time.perf_counter() - started
+                say(f"feed: {at:,} of {last:,} events, {(at - began) / took:,.0f} a second")
+            took = time.perf_counter() - started
+        finally:
+            relaying.stop()
+    rate = (last - began) / took if last > began else None
+    note = "" if last > began else "they were there"
+    return [Figure("events of the ledger put on the feed", rate, "events/s", note=note)]
 
 
 def check(node: Node, last: int) -> None:

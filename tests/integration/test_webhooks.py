@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from types import SimpleNamespace
 from typing import Any
 from uuid import uuid4
 
@@ -23,9 +24,11 @@ from api.node import Node
 from consumers import settling
 from consumers.webhooks import ses
 from consumers.webhooks.delivery import Delivery
+from consumers.webhooks.registry import PROVIDERS
 from infra.crypto.sealing import SealBrokenError
 from infra.ingest import Depth, Taken
 from infra.ingest_letters import Letters
+from infra.jetstream import server_clock
 from infra.jetstream.stream import state
 from tests.deliveries import (
     MAILGUN_SECRET,
@@ -111,6 +114,33 @@ def one_of_each(who: str, at: datetime | None = None) -> dict[str, Delivery]:
         "postmark": of_postmark(postmark_event(Recipient=who, MessageID=uuid4().hex), at=at),
         "mailgun": of_mailgun(mailgun_event(id_=uuid4().hex, recipient=who), at, token=uuid4().hex),
         "ses": of_ses(ses_event(recipients=(who,), timestamp=at.isoformat()), at),
+    }
+
+
+def from_the_others(who: str, at: datetime) -> dict[str, Delivery]:
+    """A delivery of each other provider, as its own tests make them, about somebody that none of those knows."""
+    number, stamp = uuid4().int >> 80, {"timestamp": at.isoformat()}
+    ashby = test_webhooks_ashby.APPLICATION
+    ashby_person = {**ashby["candidate"], "id": uuid4().hex, "primaryEmailAddress": {"value": who, "type": "Work"}}
+    person = {**test_webhooks_greenhouse.CANDIDATE, "id": number, "email_addresses": [{"value": who, "type": "work"}]}
+    person |= {"phone_numbers": [], "tags": []}
+    lever = {name: uuid4().hex for name in test_webhooks_lever.IDS}
+    told = {**test_webhooks_standard.ATTENDED, "timestamp": at.isoformat()}
+    told["data"] = {**told["data"], "candidate": {"email": who}}
+    return {
+        "ashby": test_webhooks_ashby.sent(
+            test_webhooks_ashby.about("applicationSubmit", uuid4().hex, id=uuid4().hex, candidate=ashby_person)
+        ),
+        "greenhouse": test_webhooks_greenhouse.sent(
+            test_webhooks_greenhouse.about("candidate_stage_change", id=number, candidate=person)
+        ),
+        "lever": test_webhooks_lever.sent(
+            test_webhooks_lever.about("candidateStageChange", lever | test_webhooks_lever.STAGES), token=uuid4().hex
+        ),
+        "resend": test_webhooks_resend.sent(
+            test_webhooks_resend.about("email.opened", to=[who], email_id=uuid4().hex) | stamp, id_=uuid4().hex
+        ),
+        "standard": test_webhooks_standard.signed(told, test_webhooks_standard.SECRET, id_=uuid4().hex),
     }
 
 
@@ -214,13 +244,16 @@ def test_malformed_bodies_end_in_no_fault_and_are_stored_nowhere(here: Running) 
 @settings(max_examples=300 if SOAK else 6)
 @given(data=st.data())
 def test_repeated_reordered_and_with_restarts_each_happening_is_one_event(here: Running, data: st.DataObject) -> None:
-    """The door is passed by: what is drawn is the order in which deliveries lie in the queue."""
+    """Of all nine. The door is passed by: what is drawn is the order in which deliveries lie in the queue."""
     node, _ = here
     people, at = [somebody() for _ in range(2)], now()
     known = [(name, d) for who in people for name, d in one_of_each(who, at).items()]
+    known += [(name, d) for who in people for name, d in from_the_others(who, at).items()]
     array = [sendgrid_event("open", uuid4().hex, email=who) for who in people]
     known += [("sendgrid", of_sendgrid(array, at)), ("sendgrid", of_sendgrid([*array, array[0]], at))]
-    distinct = 4 * len(people) + len(array)
+    assert {name for name, _ in known} == PROVIDERS.keys()
+    told = [happening.record for name, d in known for happening in PROVIDERS[name].read(d)]
+    distinct = len({record["id"] for record in told if record is not None})
     sent = data.draw(st.permutations(known * data.draw(st.integers(1, 3))))
     restarts = data.draw(st.sets(st.integers(0, len(sent) - 1), max_size=2))
     hours = data.draw(st.lists(st.integers(0, 15), min_size=len(sent), max_size=len(sent)))
@@ -461,6 +494,21 @@ def test_a_key_is_kept_for_as_long_as_anything_may_need_it(here: Running, monkey
     assert intake.letters.keys_needed_from() <= today - timedelta(days=31)
     monkeypatch.setattr(intake.queue, "depth", lambda: Depth(1, 5 * 86_400.0))
     assert intake.queue.keys_needed_from() <= today - timedelta(days=6)
+
+
+def test_a_node_whose_clock_is_days_off_seals_by_the_servers_day_and_destroys_no_key_of_it(
+    here: Running, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    node, _ = here
+    seals, today = node.intake._seals, now().date().isoformat()
+    seals.seal("queue", Taken("sendgrid", now(), {}, b"something"))
+    for days in (3, -3):
+        off = SimpleNamespace(time=lambda days=days: time.time() + days * 86_400, monotonic=time.monotonic)
+        monkeypatch.setattr(server_clock, "time", off)
+        sealed = seals.seal("queue", Taken("sendgrid", now(), {}, b"something"))
+        assert sealed.startswith(today.encode())
+        assert node.intake.sweep() == 0
+        assert seals.open("queue", "sendgrid", sealed)[0].body == b"something"
 
 
 def test_what_waits_when_a_node_stops_is_recorded_by_the_next(here: Running) -> None:
