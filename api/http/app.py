@@ -99,6 +99,7 @@ def create_app(node: Node) -> FastAPI:
     app.add_middleware(OwnSite)
     problems.install(app)
     once.install(app, node)
+    app.add_middleware(webhooks.Door)  # the last, and so before all others
     for part in PARTS:
         app.include_router(part.router, dependencies=ASKED_FIRST, responses=REFUSALS)
     describe(app)

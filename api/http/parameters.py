@@ -27,7 +27,7 @@ def _node(
     return node
 
 
-def only_known_parameters(request: Request) -> None:
+async def only_known_parameters(request: Request) -> None:
     """A misspelt `asof` must not get today's answer. Raises UnknownParameter."""
     route = request.scope["route"]
     operation = request.app.openapi()["paths"][route.path_format][request.method.lower()]

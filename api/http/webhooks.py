@@ -4,6 +4,8 @@ Reading and recording come later, from the queue: no decision, no view and no ke
 its answer.
 """
 
+import re
+from contextlib import suppress
 from http import HTTPStatus
 from typing import Annotated, Any
 
@@ -13,6 +15,8 @@ from fastapi import APIRouter, Path, Query, Request
 from fastapi.concurrency import run_in_threadpool
 from fastapi.responses import JSONResponse, Response
 from pydantic import BaseModel, ConfigDict, Field
+from starlette.requests import ClientDisconnect
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from api.http.arriving import Arriving, NotWhole
 from api.http.problems import problem
@@ -43,6 +47,28 @@ NO_PERSON = reads_nothing("names and counts of providers")
 router = APIRouter(tags=["webhooks"])
 log = structlog.get_logger()
 
+_DOOR = re.compile(r"/v1/webhooks/([^/]{1,40})(?:/([^/]{1,500}))?")
+
+
+class Door:
+    """The middleware that takes deliveries, before all that is there for callers with tokens.
+
+    A provider has none, so none of that applies: each delivery proves itself. It comes by the name that the provider
+    was given, whatever this node calls itself; and there are hundreds a second of them.
+    """
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answers a delivery; all else goes on."""
+        if scope["type"] != "http" or scope["method"] != "POST" or not (place := _DOOR.fullmatch(scope["path"])):
+            await self._app(scope, receive, send)
+            return
+        with suppress(ClientDisconnect):  # of a body that breaks off nothing is kept, and nobody waits for an answer
+            answer = await _take(Request(scope, receive), place[1], place[2])
+            await answer(scope, receive, send)
+
 
 class Secret(BaseModel):
     """By what deliveries of a provider are known."""
@@ -60,7 +86,7 @@ class Secret(BaseModel):
     response_class=Response,
     responses=TAKEN,
 )
-async def take(request: Request, provider: Annotated[str, Path(max_length=40)]) -> Response:
+async def take(request: Request, provider: Annotated[str, Path(max_length=40)]) -> Response:  # behind `Door`
     """Answers 202, or what the provider expects, once the delivery is on disk; 401 when it is not theirs."""
     return await _take(request, provider, None)
 
