@@ -111,7 +111,7 @@ class Erasing:
             try:
                 self._look()
                 self.failure = None
-            except RETRIED as error:
+            except Exception as error:  # noqa: BLE001 - a thread has nobody to raise to; readiness reports it
                 self.failure = f"an erasure waits to be finished ({_reason(error)}); it is tried again"
                 log.error("erasure not finished, trying again", error=type(error).__name__)
             self._wake.wait(LOOK_EVERY_S if self.failure is None else AGAIN_AFTER_S)
@@ -123,7 +123,7 @@ class Erasing:
             if not erasure.is_done and not self._stopping.is_set():
                 try:
                     self._finish(erasure)
-                except RETRIED as error:
+                except Exception as error:  # noqa: BLE001 - whatever it is, the others are finished, and this is told
                     failed = error
         if not self._stopping.is_set() and rewriting.is_needed(self._node.projector):
             self._node.projector.known.close()

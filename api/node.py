@@ -40,7 +40,7 @@ from infra import policy_file
 from infra.access_log import AccessLog
 from infra.checkpoints import Checkpoints
 from infra.crypto.claims import Claims
-from infra.crypto.keyring import GIVEN_UP, PEPPER, keyring_of
+from infra.crypto.keyring import OWN, keyring_of
 from infra.crypto.master import KeysMissing, master_key
 from infra.crypto.signing import SigningKey, SigningKeyError, local_signing_key
 from infra.deliveries import Deliveries
@@ -170,7 +170,7 @@ class Node:
         """Keys, and what reads and writes with them. Raises LedgerLost, and MasterKeyError for what is no key."""
         settings, connection, stream = self.settings, self.connection, self.stream
         keys = Bucket(connection, "keys", replicas=settings.replicas)
-        own = keys.get_many([PEPPER, GIVEN_UP])
+        own = keys.get_many(OWN)
         self._check_keys(own)
         self.keyring = keyring_of(keys, own, secret_of(settings), settings.master_key_file)
         if self.keyring.missing is not None:

@@ -137,7 +137,8 @@ def _readable(
     except ErasedCandidate:
         return None
     except UnreadableCandidate:
-        if names <= node.keyring.existing(names).keys():
+        gone = names - node.keyring.existing(names).keys()
+        if not gone or node.keyring.lost(gone):
             raise
         return None
     found = rendering.trail(trail(candidate_id, histories, as_of, known_at))

@@ -10,7 +10,7 @@ from consumers.loss import claims_lost, held_by, keys_lost, shown
 from consumers.restoring import RestoreRefused, Survey, claim_again, put_back, survey
 from consumers.verification import Progress
 from infra.crypto.claims import Claims
-from infra.crypto.keyring import GIVEN_UP, PEPPER, Keyring
+from infra.crypto.keyring import CLAIMING, GIVEN_UP, MADE, OWN, PEPPER, UNDER_WAY, Keyring
 from infra.crypto.master import key_id_of, local_master_key
 from infra.erasing import Unrecognised, kept, unrecognised, void_all
 from infra.jetstream import Bucket, Stream, declare_stream
@@ -124,9 +124,9 @@ def plan(settings: Settings, found: Evidence, on_progress: Callable[[Progress], 
     surveyed = survey(found.connection, found.stream, found.cursor, on_progress)
     if surveyed.refusal is not None:
         raise RestoreRefused(surveyed.refusal)
-    own = Bucket(found.connection, "keys", replicas=settings.replicas).get_many([PEPPER, GIVEN_UP])
+    own = Bucket(found.connection, "keys", replicas=settings.replicas).get_many(OWN)
     has_events = mirrored.extent(found.cursor).rows > 0
-    lost = PEPPER not in own or claims_lost(found.connection)
+    lost = PEPPER not in own or claims_lost(found.connection, own)
     return Plan(
         surveyed,
         keys_lost=keys_lost(found.connection, found.cursor, own),
@@ -160,7 +160,7 @@ def restore(settings: Settings, found: Evidence, planned: Plan, on_progress: Cal
     if planned.survey.lost:
         put_back(connection, stream, found.cursor, planned.survey.lost, on_progress)
     keys = Bucket(connection, "keys", replicas=settings.replicas)
-    own = keys.get_many([PEPPER, GIVEN_UP])
+    own = keys.get_many(OWN)
     needed = key_id_of(own[PEPPER]) if PEPPER in own else None
     keyring = Keyring(keys, local_master_key(secret_of(settings), settings.master_key_file, needed))
     erasures = Bucket(connection, "erasures", replicas=settings.replicas)
@@ -169,8 +169,10 @@ def restore(settings: Settings, found: Evidence, planned: Plan, on_progress: Cal
     if planned.keys_lost:
         keys.put(GIVEN_UP, str(planned.keys_lost + int(own.get(GIVEN_UP, b"0"))).encode())
     if planned.claims_lost:
+        keys.put(CLAIMING, UNDER_WAY)
         claims = Claims(Bucket(connection, "claims", replicas=settings.replicas), keyring.pepper)
         keyring.pepper()  # also where there is nobody to make a claim for
         claim_again(claims, found.cursor)
         for erasure in kept(erasures):
             claims.suppress(erasure.suppressing)
+        keys.put(CLAIMING, MADE)

@@ -47,6 +47,8 @@ def table_of(messages: Sequence[RawMessage], keyring: Keyring) -> pa.Table:
                 keyring.forget(name)
                 key = keyring.existing([name]).get(name)
                 contents[number] = _content(name, message.body, key)
+                if contents[number][6] is not None:  # a damaged key: that this person is erased needs none to be known
+                    contents[number] = _content(name, message.body, None)
     _note_lost(
         messages, contents, {names[s]: numbers for s, numbers in places.items() if names[s] not in keys}, keyring
     )

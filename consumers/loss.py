@@ -14,7 +14,7 @@ from duckdb import DuckDBPyConnection
 
 from consumers.explaining import Explained
 from consumers.handing_out import handed_out
-from infra.crypto.keyring import GIVEN_UP, PEPPER
+from infra.crypto.keyring import CLAIMING, GIVEN_UP, PEPPER, UNDER_WAY
 from infra.jetstream import Connection, Stream
 from infra.jetstream.replies import ApiError
 from infra.jetstream.stream import STREAM_NOT_FOUND
@@ -90,15 +90,15 @@ def _lost(cursor: DuckDBPyConnection, lost: Sequence[Gap]) -> str:
 def keys_lost(connection: Connection, cursor: DuckDBPyConnection, own: Mapping[str, bytes]) -> int:
     """How many candidates and pools have lost their key at least, besides those given up. Raises OperationalError.
 
-    `own` are the entries of the bucket that are no such keys: `PEPPER` and `GIVEN_UP`, as far as they are there.
+    `own` are the entries of the bucket that are no such keys, `OWN`, as far as they are there.
     """
     given_up = int(own.get(GIVEN_UP, b"0"))
     return max(0, mirrored.aggregates(cursor) - given_up - (held_by(connection, KEYS).messages - len(own)))
 
 
-def claims_lost(connection: Connection) -> bool:
-    """Whether there is not one claim. Raises OperationalError."""
-    return held_by(connection, CLAIMS).messages == 0
+def claims_lost(connection: Connection, own: Mapping[str, bytes]) -> bool:
+    """Whether there is not one claim, or not all were made again. `own` as for `keys_lost`. Raises OperationalError."""
+    return own.get(CLAIMING) == UNDER_WAY or held_by(connection, CLAIMS).messages == 0
 
 
 def secrets_lost(
@@ -117,7 +117,7 @@ def secrets_lost(
             "the ledger has events, and the pepper of its claims is gone: put back the bucket KV_keys from its own "
             "backup; `rapport restore` makes another, and says first who is then not recognised any more"
         )
-    if claims_lost(connection):
+    if claims_lost(connection, own):
         return "the claims that lead from identifiers to candidates are gone; `rapport restore` makes them again"
     return None
 

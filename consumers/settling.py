@@ -157,7 +157,10 @@ class Settling:
                 self._counted.note(work.message.provider, "left")
             return
         try:
-            work.interactions.append((happening, parse(happening.record)))
+            found = parse(happening.record)
+            if found.correlation is None and work.taken is not None:
+                found = found.model_copy(update={"correlation": work.taken.correlation})
+            work.interactions.append((happening, found))
         except errors.InvalidInteraction as error:
             self._refuse(work, happening, Rejected(error.code, str(error)))
 
@@ -280,8 +283,8 @@ def backoff_s(attempt: int) -> float:
 
 
 def _identity(interaction: Interaction) -> str:
-    """What tells an interaction from any other of the same batch."""
-    return content_id(interaction.model_dump(mode="python"))
+    """What tells an interaction from any other of the same batch, whichever delivery brought it."""
+    return content_id(interaction.model_dump(mode="python", exclude={"correlation"}))
 
 
 def _names(happening: Happening, texts: Iterable[str]) -> bool:
@@ -294,7 +297,7 @@ def _without_the_erased(work: _Work, taken: Taken) -> Taken:
     if not work.erased:
         return taken
     body = orjson.dumps([happening.record for happening, _ in work.refused], default=str)
-    return Taken(taken.provider, taken.received_at, {}, body, records=True)
+    return Taken(taken.provider, taken.received_at, {}, body, records=True, correlation=taken.correlation)
 
 
 Settle = Callable[[Sequence[Message]], list[float | None]]

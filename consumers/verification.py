@@ -24,7 +24,7 @@ from consumers.explaining import Explained
 from consumers.handing_out import batches, handed_out
 from consumers.loss import KEYS, NAME, held_by
 from domain.checkpoint import Checkpoint
-from infra.crypto.keyring import GIVEN_UP, PEPPER
+from infra.crypto.keyring import CLAIMING, GIVEN_UP, PEPPER
 from infra.jetstream import Connection, LedgerCorruptedError, RawMessage, Stream
 from infra.jetstream.message import decode
 from infra.jetstream.stream import get_message
@@ -178,6 +178,8 @@ class _Verification:
         if held.messages:
             for message in handed_out(self._connection, KEYS, 0, held.last_seq, WINDOW):
                 entry = message.subject.removeprefix(f"{KEYS.prefix}.")
+                if entry == CLAIMING:
+                    continue
                 if entry == GIVEN_UP:
                     count += int(message.body)
                 elif message.body and self._is_whole is not None and not self._is_whole(entry, message.body):

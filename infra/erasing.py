@@ -8,7 +8,7 @@ added behind the plan. Then the identifiers are suppressed, while it is known wh
 destroyed, and with them every copy of what they sealed. The bodies go last, where they are to go (`infra.purging`).
 """
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from datetime import datetime
 from functools import partial
@@ -235,7 +235,7 @@ class Erasures:
         The step is left open when `go_on` says no before the end. Raises OperationalError.
         """
         for id_ in erasure.wanted:
-            append = partial(self._append, erasure, id_)
+            append = partial(self._append_to, erasure, id_)
             gone = self._purging.purge(id_, append, go_on)
             if gone is None:
                 return erasure
@@ -252,32 +252,40 @@ class Erasures:
         self._forget_elsewhere(identifiers)
         told = tuple(self._claims.hashes(identifiers))
         erasure = self._keep(erasure.model_copy(update={"hashes": (*erasure.hashes, *told)}))
-        for id_ in erasure.wanted:
-            if id_ not in {record.id for record in erasure.records}:
-                erasure = self._end(erasure, id_)
-        return self.note(erasure, RECORDED)
-
-    def _end(self, erasure: Erasure, id_: str) -> Erasure:
         for _ in range(APPEND_ATTEMPTS):
-            state = self._ledger.candidates([id_], fresh=True)[id_]
-            if state.erased:  # by an attempt that was killed before it could say so
-                seq, version = state.seq, state.version
-                break
-            base = state.version if state.unreadable is None else self._ledger.versions(id_)
-            self._forget_elsewhere(state.identifiers)
-            hashes = (*erasure.hashes, *self._claims.hashes(state.identifiers))
-            erasure = self._keep(erasure.model_copy(update={"hashes": hashes}))
-            outcome = self._append(erasure, id_, base)
-            if outcome is not None:
-                seq, version = outcome, base + 1
-                break
-        else:
-            raise OperationalError("others kept changing this person; it is tried again")
-        record = Record(id=id_, events=version - 1, erased_seq=seq)
-        return self._keep(erasure.model_copy(update={"records": (*erasure.records, record)}))
+            if not (left := set(erasure.wanted) - {record.id for record in erasure.records}):
+                self._forget_elsewhere(
+                    identifiers
+                )  # what came and was kept before the ledger said that they are erased
+                return self.note(erasure, RECORDED)
+            erasure = self._end(erasure, sorted(left))
+        raise OperationalError("others kept changing this person; it is tried again")
 
-    def _append(self, erasure: Erasure, id_: str, base: int, naming: Naming | None = None) -> int | None:
-        """The position of the event; None when others were quicker."""
+    def _end(self, erasure: Erasure, ids: Sequence[str]) -> Erasure:
+        """Ends these records in one go: between two of them what one says against contact would not count for the
+        other. Those that others change meanwhile are left."""
+        states = self._ledger.candidates(ids, fresh=True)
+        ended = {id_: (s.seq, s.version) for id_, s in states.items() if s.erased}  # by an attempt that was killed
+        bases = {
+            id_: self._ledger.versions(id_) if states[id_].unreadable is not None else states[id_].version
+            for id_ in ids
+            if id_ not in ended
+        }
+        identifiers = [identifier for id_ in bases for identifier in states[id_].identifiers]
+        self._forget_elsewhere(identifiers)
+        hashes = (*erasure.hashes, *self._claims.hashes(identifiers))
+        erasure = self._keep(erasure.model_copy(update={"hashes": hashes}))
+        outcomes = self._append(erasure, bases)
+        ended |= {id_: (seq, bases[id_] + 1) for id_, seq in outcomes.items()}
+        self._forget_elsewhere(identifiers)
+        records = (Record(id=id_, events=version - 1, erased_seq=seq) for id_, (seq, version) in ended.items())
+        return self._keep(erasure.model_copy(update={"records": (*erasure.records, *records)}))
+
+    def _append(self, erasure: Erasure, bases: Mapping[str, int], naming: Naming | None = None) -> dict[str, int]:
+        """The event behind so many others of each record; where it stands, of those that others were not quicker with.
+
+        Raises OperationalError, DataError.
+        """
         event = Erased(
             occurred_at=utc_now(),
             actor=erasure.by,
@@ -287,12 +295,17 @@ class Erasures:
             request=erasure.request,
             **(naming._asdict() if naming is not None else {}),
         )
-        outcome: Sequence[int] | IntegrityError | DataError
-        name = codec.aggregate_id(candidate.KIND, id_)
-        (outcome,) = self._ledger.append([Append(name, base, [event])], last=True)
-        if isinstance(outcome, DataError):
-            raise outcome
-        return None if isinstance(outcome, IntegrityError) else outcome[-1]
+        appends = [Append(codec.aggregate_id(candidate.KIND, id_), base, [event]) for id_, base in bases.items()]
+        found: dict[str, int] = {}
+        for id_, outcome in zip(bases, self._ledger.append(appends, last=True), strict=True):
+            if isinstance(outcome, DataError):
+                raise outcome
+            if not isinstance(outcome, IntegrityError):
+                found[id_] = outcome[-1]
+        return found
+
+    def _append_to(self, erasure: Erasure, id_: str, base: int, naming: Naming) -> int | None:
+        return self._append(erasure, {id_: base}, naming).get(id_)
 
     def _keep(self, erasure: Erasure, *, but: frozenset[str] | None = None) -> Erasure:
         """The erasure with whatever another thread or node has noted meanwhile: nothing that is kept is ever lost.

@@ -50,6 +50,8 @@ class Taken:
     records: bool = False
     again_at: datetime | None = None
     """When it came, where the same bytes had first come at `received_at`, and that is what counts."""
+    correlation: str | None = None
+    """Of the request that brought it; of everything that comes of it."""
 
 
 class Depth(NamedTuple):
@@ -81,6 +83,7 @@ class Seals:
             "headers": {name: value for name, value in taken.headers.items() if name not in KEPT_SECRET},
             "records": taken.records,
             "again_at": None if taken.again_at is None else taken.again_at.isoformat(),
+            "correlation": taken.correlation,
             "more": more or {},
         }
         key = self._keyring.make([name])[name]
@@ -100,7 +103,10 @@ class Seals:
         found = orjson.loads(head)
         again_at = datetime.fromisoformat(found["again_at"]) if found.get("again_at") else None
         received_at = datetime.fromisoformat(found["received_at"])
-        return Taken(provider, received_at, found["headers"], body, found["records"], again_at), found["more"]
+        taken = Taken(
+            provider, received_at, found["headers"], body, found["records"], again_at, found.get("correlation")
+        )
+        return taken, found["more"]
 
     def destroy_before(self, purpose: str, day: date) -> int:
         """Destroys the purpose's keys of days before `day`; how many. Raises OperationalError."""

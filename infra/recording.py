@@ -131,7 +131,7 @@ class Recording:
     def erased_among(self, identifiers: Iterable[str]) -> set[str]:
         """Those of somebody who was erased. As they are compared; see `infra.identifiers`."""
         holders = self._claims.resolve(identifiers)
-        states = self._ledger.candidates(set(holders.values()) - {SUPPRESSED})
+        states = self.fresh(set(holders.values()) - {SUPPRESSED})  # another node may have erased them just now
         gone = {SUPPRESSED, *(id_ for id_, state in states.items() if state.erased)}
         return {identifier for identifier, holder in holders.items() if holder in gone}
 
@@ -249,7 +249,9 @@ class Recording:
                 continue  # refused with its reason when its turn comes
         holders = self._claims.resolve(identifiers)
         states = self._ledger.candidates(ids | set(holders.values()) - {SUPPRESSED})
-        self._claims.remember({i: id_ for i, id_ in holders.items() if id_ in states and states[id_].version > 0})
+        # Not of the erased: what was theirs is suppressed or, once that is lifted, somebody else's.
+        lasting = {id_ for id_, state in states.items() if state.version > 0 and not state.erased}
+        self._claims.remember({i: id_ for i, id_ in holders.items() if id_ in lasting})
         return Round(holders, states, self)
 
     def _claim(self, pending: dict[str, Pending]) -> list[int]:

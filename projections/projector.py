@@ -229,6 +229,7 @@ class Projector:
             if sql.value(self.connection, sql.load("projections.mirror", "not_broken.sql")):
                 raise ValueError("only events that are dead letters can be tried again")
             self._mirror("forget", "insert", "letters")
+            self._mirror(*_ending(table))
             discard(self.connection)  # a build left unfinished has read these events as broken
             scope.run(self.connection, "again")
             self._refresh()
@@ -253,9 +254,7 @@ class Projector:
         self._mirror("insert")
         if new["problem"].null_count < new.num_rows:
             self._mirror("letters")
-        if pc.any(pc.equal(new["type"], Erased.type)).as_py():
-            self._mirror("erase")
-        self._mirror("advance")
+        self._mirror(*_ending(new), "advance")
 
     def _mirror(self, *steps: str) -> None:
         for step in steps:
@@ -297,3 +296,8 @@ def _unseen(table: pa.Table, after: int) -> pa.Table:
     if least_step is not None and least_step < 1:
         raise BatchOutOfOrder("a batch holds its events in ledger order, each once")
     return new
+
+
+def _ending(batch: pa.Table) -> tuple[str, ...]:
+    """The step that takes what is personal from the mirror, where somebody is erased in the batch."""
+    return ("erase",) if pc.any(pc.equal(batch["type"], Erased.type)).as_py() else ()

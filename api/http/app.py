@@ -36,6 +36,7 @@ from api.http.arriving import Arriving
 from api.http.backpressure import Turns
 from api.http.body import BodyLimit
 from api.http.callers import permitted
+from api.http.correlating import Correlating
 from api.http.description import REFUSALS, describe
 from api.http.parameters import only_known_parameters
 from api.http.rate import Rate
@@ -99,7 +100,8 @@ def create_app(node: Node) -> FastAPI:
     app.add_middleware(OwnSite)
     problems.install(app)
     once.install(app, node)
-    app.add_middleware(webhooks.Door)  # the last, and so before all others
+    app.add_middleware(webhooks.Door)
+    app.add_middleware(Correlating)  # the last, and so before all others
     for part in PARTS:
         app.include_router(part.router, dependencies=ASKED_FIRST, responses=REFUSALS)
     describe(app)

@@ -1,6 +1,6 @@
 """Who asks: the token a request comes with, and whether its caller may have what the route is for."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Annotated
 
 from fastapi import Depends, Request
@@ -36,6 +36,8 @@ class Caller:
     """Name of the token: that of its role, or `oidc` for one of the identity provider's."""
     subject: str | None = None
     """Who it is, as the identity provider calls them. A generated token stands for a role, and for nobody."""
+    correlation: str | None = None
+    """What ties this request to what comes of it; see `api.http.correlating`."""
 
     @property
     def actor(self) -> str:
@@ -68,7 +70,7 @@ async def permitted(request: Request) -> None:
         state.refused_rate.take("" if request.client is None else request.client.host)
         raise
     state.rate.take(f"{caller.token} {caller.subject}")
-    request.state.caller = caller
+    request.state.caller = replace(caller, correlation=request.state.correlation)
     if (found := caller.role) not in roles:
         names = f"the roles {', '.join(roles[:-1])} and {roles[-1]}" if len(roles) > 1 else f"the role {roles[0]}"
         raise RoleRefused(f"this is for {names}, and the caller is {found}; present another token")
@@ -104,7 +106,7 @@ def _of_provider(claims: Claims, wanted: tuple[Role, ...]) -> Caller:
     return Caller(next((role for role in has if role in wanted), has[0]), IDENTITY_PROVIDER, claims.subject)
 
 
-def _caller(request: Request) -> Caller:
+async def _caller(request: Request) -> Caller:  # a coroutine: any other dependency waits for a thread
     caller: Caller = request.state.caller
     return caller
 

@@ -91,8 +91,8 @@ def _parse(document: Any, caller: Caller) -> Interaction | Rejected:
         found = parse(document)
     except InvalidInteraction as error:
         return Rejected(error.code, str(error))
-    actor = caller.acting(found.actor)
-    return found if actor == found.actor else found.model_copy(update={"actor": actor})
+    own = {"actor": caller.acting(found.actor), "correlation": found.correlation or caller.correlation}
+    return found.model_copy(update=own)
 
 
 def _loads(text: bytes) -> Any:

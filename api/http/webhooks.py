@@ -117,7 +117,8 @@ async def _take(request: Request, name: str, path_secret: str | None) -> Respons
     try:
         async with arriving.body(request.stream(), SHORTER.get(name, MAX_BODY_BYTES)) as body:
             headers = {key.decode("latin-1").lower(): value.decode("latin-1") for key, value in request.headers.raw}
-            return await _in_turn(intake, provider, secrets, Delivery(headers, body, utc_now(), path_secret))
+            delivery = Delivery(headers, body, utc_now(), path_secret)
+            return await _in_turn(intake, provider, secrets, delivery, request.state.correlation)
     except NotWhole as error:
         is_busy = error.status == HTTPStatus.SERVICE_UNAVAILABLE
         intake.counted.note(provider.name, "postponed" if is_busy else "refused")
@@ -125,22 +126,27 @@ async def _take(request: Request, name: str, path_secret: str | None) -> Respons
         return problem(error.status, error.code, str(error), headers)
 
 
-async def _in_turn(intake: Intake, provider: Provider, secrets: tuple[str, ...], delivery: Delivery) -> Response:
+async def _in_turn(
+    intake: Intake, provider: Provider, secrets: tuple[str, ...], delivery: Delivery, correlation: str
+) -> Response:
     if intake.at_once >= MOST_AT_ONCE:
         return problem(503, "webhooks-busy", "too many deliveries at a time; send it again", {"Retry-After": "1"})
     intake.at_once += 1
     try:
-        return await _verified(intake, provider, secrets, delivery)
+        return await _verified(intake, provider, secrets, delivery, correlation)
     finally:
         intake.at_once -= 1
 
 
-async def _verified(intake: Intake, provider: Provider, secrets: tuple[str, ...], delivery: Delivery) -> Response:
+async def _verified(
+    intake: Intake, provider: Provider, secrets: tuple[str, ...], delivery: Delivery, correlation: str
+) -> Response:
     refusal = await _refusal(intake, provider, delivery, secrets)
     if refusal is not None:
         return refusal
     try:
-        taken = Taken(provider.name, delivery.received_at, delivery.headers, delivery.body)
+        headers, body = delivery.headers, delivery.body
+        taken = Taken(provider.name, delivery.received_at, headers, body, correlation=correlation)
         await intake.take(await intake.first_received(taken) if isinstance(provider, Untimed) else taken)
     except DataError:
         intake.counted.note(provider.name, "refused")

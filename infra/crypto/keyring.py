@@ -22,6 +22,12 @@ PEPPER = "pepper"
 GIVEN_UP = "given-up"
 """Entry that says how many keys an operator knows to be lost for good."""
 
+CLAIMING, UNDER_WAY, MADE = "claiming", b"under way", b"made"
+"""Entry that says whether claims that were lost are still being made again: some of them would pass for all."""
+
+OWN = (PEPPER, GIVEN_UP, CLAIMING)
+"""Entries of the bucket that are no keys of aggregates."""
+
 KEYS_AT_HAND = 500_000
 """Most keys held unwrapped in memory, about 250 bytes each; of more, those used last."""
 
@@ -215,7 +221,7 @@ def keyring_of(bucket: KeyBucket, own: Mapping[str, bytes], configured: str | No
 def _told_by_keys(bucket: KeyBucket) -> str | None:
     """The id of the master key that wrapped most of the first keys there are."""
     first = next(bucket.pages(), {})
-    ids = Counter(key_id_of(key) for name, key in first.items() if key and name not in (PEPPER, GIVEN_UP))
+    ids = Counter(key_id_of(key) for name, key in first.items() if key and name not in OWN)
     return ids.most_common(1)[0][0] if ids else None
 
 

@@ -104,6 +104,34 @@ def until(holds: Callable[[], bool], timeout_s: float = 30.0) -> None:
 # ── interactions in ────────────────────────────────────────────────────────────────────────────────
 
 
+def sql_of(http: httpx.Client, query: str) -> list[dict[str, Any]]:
+    rows: list[dict[str, Any]] = http.post("/v1/sql", json={"query": query}).raise_for_status().json()
+    return rows
+
+
+def test_a_request_is_tied_to_its_event_its_row_and_its_message_on_the_feed(http: httpx.Client) -> None:
+    trace, own = uuid4().hex, uuid4().hex
+    traced = {"traceparent": f"00-{trace}-{uuid4().hex[:16]}-01"}
+    who = somebody()
+    answers = [
+        http.post("/v1/interactions", json=did("sourced", who), headers=traced),
+        http.post("/v1/interactions", json=did("tagged", who, tag="x"), headers={"X-Request-Id": own}),
+        http.post("/v1/interactions", json=did("tagged", who, tag="y"), headers={"X-Request-Id": "no id"}),
+    ]
+    wanted = [answer.headers["X-Request-Id"] for answer in answers]
+    assert wanted[:2] == [trace, own]
+    assert len(set(wanted)) == 3
+    seqs = [answer.json()["seq"] for answer in answers]
+    query = "select seq, correlation from events where correlation is not null order by seq"
+    until(lambda: [r["correlation"] for r in sql_of(http, query) if r["seq"] in seqs] == wanted)
+
+    def told() -> list[str]:
+        events = get(http, "/v1/feed/events", limit=1000)["events"]
+        return [e["event"]["data"].get("correlation") for e in events if e["event"]["data"].get("seq") in seqs]
+
+    until(lambda: told() == wanted)
+
+
 def test_one_interaction_is_201_and_the_same_again_200(http: httpx.Client) -> None:
     sent = did("sourced", somebody())
     first = post(http, sent)

@@ -15,7 +15,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from eventsourcing.persistence import OperationalError
 
+from api import restoring
 from api.evidence import Evidence, evidence
 from api.node import LedgerLost, Node
 from api.restoring import Plan, plan, restore, unrecognised_in
@@ -564,6 +566,35 @@ def test_claims_that_are_gone_are_made_again_as_they_were(data: Path, histories:
         assert Bucket(node.connection, "claims").load_all() == histories.claims
         record(node, did("tagged", 3, 59, tag="known"))
         assert node.ledger.last_seq() == LAST + 1
+
+
+@pytest.mark.parametrize("gone", ["KV_claims", "pepper"])
+def test_a_restore_that_was_interrupted_amid_the_claims_is_done_to_its_end(
+    data: Path, histories: Histories, gone: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Some of the claims are not taken for all of them, nor those that another pepper made."""
+    if gone == "pepper":
+        with node_of(data) as node:
+            Bucket(node.connection, "keys").destroy("pepper")
+    else:
+        shutil.rmtree(stream_folder(data, gone))
+
+    def interrupted(claims: Any, cursor: Any) -> int:
+        kind, identifier, id_ = mirrored.identifiers(cursor)[-1]
+        claims.claim({identifier: id_} if kind != "pool" else {})
+        raise OperationalError("killed")
+
+    with monkeypatch.context() as first:
+        first.setattr(restoring, "claim_again", interrupted)
+        with pytest.raises(OperationalError, match="killed"):
+            restored(data)
+    assert "claims" in refused_start(data)
+    restored(data)
+    with node_of(data) as node:
+        assert len(node.claims.resolve([f"email:{person(3)}"])) == 1
+        record(node, did("tagged", 3, 59, tag="known"))
+        assert node.ledger.last_seq() == LAST + 1
+        assert verified(node)[1].is_clean
 
 
 def test_views_stop_at_a_hole_in_the_ledger_until_it_is_accepted(tmp_path: Path) -> None:

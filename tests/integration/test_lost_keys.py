@@ -199,6 +199,12 @@ def test_who_has_a_damaged_key_can_be_erased(folder: Path, ids: dict[str, str]) 
         assert get(http, "/v1/status")["keys_damaged"] == []
         is_problem(http.get(f"/v1/candidates/{BOB}"), 410, "erased")
         assert get(http, f"/v1/candidates/{ADA}")["first_name"] == "Ada"
+        erasure = f"/v1/compliance/erasures/{erased.json()['erasure']}"
+        until(lambda: get(http, erasure)["certified"], 60.0)
+        assert get(http, "/v1/status")["views"]["dead_letters"] == 0
+        held = sql(http, "select distinct id::varchar as id from pii.events where identifiers is not null")
+        assert [row["id"].replace("-", "") for row in held] == [ids[ADA]]
+        assert [row["first_name"] for row in sql(http, "select first_name from pii.profile")] == ["Ada"]
 
 
 def test_a_damaged_pepper_is_not_taken_for_a_lost_master_key(folder: Path) -> None:
@@ -232,6 +238,8 @@ def test_a_lost_key_is_not_taken_for_a_destroyed_one(folder: Path, ids: dict[str
         assert get(http, "/v1/status")["views"]["dead_letters"] >= 1
         sentence = is_problem(http.get(f"/v1/compliance/candidates/{ids[BOB]}/trail"), 500, "unreadable-candidate")
         assert f"the key {bob} is lost; put back" in sentence
+        evidence = http.get(f"/v1/compliance/candidates/{ids[BOB]}/evidence")
+        assert is_problem(evidence, 500, "unreadable-candidate") == sentence
         assert get(http, "/v1/status")["keys_damaged"] == [bob]
         Bucket(node.connection, "keys").put(bob, whole)
         assert http.post("/v1/dead-letters/retry").status_code == 200
