@@ -11,7 +11,6 @@ from __future__ import annotations
 from threading import Event, Lock, Thread
 from typing import TYPE_CHECKING
 
-import duckdb
 import structlog
 from eventsourcing.persistence import OperationalError
 
@@ -35,8 +34,6 @@ COPIES_DROPPED = "published copies dropped"
 LOOK_EVERY_S = 60.0
 AGAIN_AFTER_S = 5.0
 VIEWS_WITHIN_S = 5.0
-
-RETRIED = (OperationalError, NothingSigned, duckdb.Error, OSError, errors.Refused)
 
 log = structlog.get_logger()
 
@@ -136,23 +133,19 @@ class Erasing:
         node = self._node
         with self._lock:
             erasure = node.erasures.carry_out(erasure)
+        begun = erasure.round
         if erasure.purge and PURGED not in erasure.steps:
             erasure = node.erasures.purge(erasure, self._goes_on)
-            if PURGED not in erasure.steps:
-                return  # the node stops
-        if VIEWS_CLEARED not in erasure.steps:
-            if not self._cleared(erasure):
-                return  # the views are on their way
-            erasure = node.erasures.note(erasure, VIEWS_CLEARED)
-        if FILE_REWRITTEN not in erasure.steps:
-            if rewriting.rewritten_up_to(node.projector) < erasure.last_seq:
-                node.rewrite_views()
-            if rewriting.rewritten_up_to(node.projector) < erasure.last_seq:
+            if PURGED not in erasure.steps or erasure.round != begun:
+                return  # the node stops, or another one found records more
+        rest = ((VIEWS_CLEARED, self._cleared), (FILE_REWRITTEN, self._rewritten), (COPIES_DROPPED, self._dropped))
+        for step, is_done in rest:
+            if step not in erasure.steps:
+                if not is_done(erasure):
+                    return  # the views are on their way
+                erasure = node.erasures.note(erasure, step)
+            if erasure.round != begun:
                 return
-            erasure = node.erasures.note(erasure, FILE_REWRITTEN)
-        if COPIES_DROPPED not in erasure.steps:
-            node.publisher.drop()
-            erasure = node.erasures.note(erasure, COPIES_DROPPED)
         _, checkpoint = node.notary.covering(erasure.last_seq)
         path = self.certificate_of(erasure)
         path.parent.mkdir(mode=0o700, exist_ok=True)
@@ -160,6 +153,17 @@ class Erasing:
             beside.write_text(node.notary.note(certificate(erasure, checkpoint), checkpoint), "utf-8")
         node.erasures.note(erasure, CERTIFIED)
         log.info("erasure finished", erasure=erasure.id, records=len(erasure.records))
+
+    def _rewritten(self, erasure: Erasure) -> bool:
+        """Whether the views' file was written anew since."""
+        if rewriting.rewritten_up_to(self._node.projector) < erasure.last_seq:
+            self._node.rewrite_views()
+        return rewriting.rewritten_up_to(self._node.projector) >= erasure.last_seq
+
+    def _dropped(self, _erasure: Erasure) -> bool:
+        """Takes back the copies for others."""
+        self._node.publisher.drop()
+        return True
 
     def _cleared(self, erasure: Erasure) -> bool:
         """Whether the views hold nothing of the person any more, nor does what was kept beside them."""

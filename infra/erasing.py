@@ -71,7 +71,7 @@ class Erasure(BaseModel):
 
     `hashes` are those of the claims on the person's identifiers, `lifted` says which were freed again, `void` which
     nobody can compare with any more, since when: the secret that they were made with is lost. `purge`: the bodies of
-    the events go as well. `steps` says when each was done.
+    the events go as well. `steps` says when each was done, for the records that are `wanted` in this `round`.
     """
 
     id: str
@@ -87,6 +87,7 @@ class Erasure(BaseModel):
     lifted: tuple[Lifted, ...] = ()
     void: dict[str, datetime] = {}
     steps: dict[str, datetime] = {}
+    round: int = 0
 
     @property
     def last_seq(self) -> int:
@@ -202,7 +203,7 @@ class Erasures:
     def add(self, erasure: Erasure, records: Iterable[str]) -> Erasure:
         """The erasure with more records of the person, which were merged with them meanwhile."""
         wanted = tuple(sorted({*erasure.wanted, *records}))
-        return self._keep(erasure.model_copy(update={"wanted": wanted}), but=frozenset())
+        return _keep(self._bucket, erasure.model_copy(update={"wanted": wanted}), next_round=True)
 
     def begin_purge(self, erasure: Erasure) -> Erasure:
         """Writes down that the bodies go as well. What rests on that is done once more: file, copies, certificate."""
@@ -210,24 +211,37 @@ class Erasures:
 
     def carry_out(self, erasure: Erasure) -> Erasure:
         """Everything that ledger and buckets have to do; what was done before is left. Raises OperationalError."""
-        erasure = self.get(erasure.id) or erasure
-        if RECORDED not in erasure.steps:
-            erasure = self._record(erasure)
-        if SUPPRESSED not in erasure.steps:
-            self._claims.suppress(erasure.suppressing)
-            erasure = self.note(erasure, SUPPRESSED)
-        if KEYS_DESTROYED not in erasure.steps:
-            for id_ in erasure.wanted:
-                name = codec.aggregate_id(candidate.KIND, id_)
-                self._keys.delete(name)  # the mark that stays tells a destroyed key from a lost one
-                self._keyring.forget(name)
-            erasure = self.note(erasure, KEYS_DESTROYED)
-        if SNAPSHOTS_ERASED not in erasure.steps:
-            for id_ in erasure.wanted:
-                self._snapshots.erase(id_)
-                self._ledger.drop(id_)
-            erasure = self.note(erasure, SNAPSHOTS_ERASED)
-        return erasure
+        steps = (
+            (RECORDED, self._record),
+            (SUPPRESSED, self._suppress),
+            (KEYS_DESTROYED, self._destroy_keys),
+            (SNAPSHOTS_ERASED, self._erase_snapshots),
+        )
+        while True:
+            erasure = self.get(erasure.id) or erasure
+            begun = erasure.round
+            for step, take in steps:
+                if step not in erasure.steps and erasure.round == begun:
+                    erasure = take(erasure)
+            if erasure.round == begun:
+                return erasure
+
+    def _suppress(self, erasure: Erasure) -> Erasure:
+        self._claims.suppress(erasure.suppressing)
+        return self.note(erasure, SUPPRESSED)
+
+    def _destroy_keys(self, erasure: Erasure) -> Erasure:
+        for id_ in erasure.wanted:
+            name = codec.aggregate_id(candidate.KIND, id_)
+            self._keys.delete(name)  # the mark that stays tells a destroyed key from a lost one
+            self._keyring.forget(name)
+        return self.note(erasure, KEYS_DESTROYED)
+
+    def _erase_snapshots(self, erasure: Erasure) -> Erasure:
+        for id_ in erasure.wanted:
+            self._snapshots.erase(id_)
+            self._ledger.drop(id_)
+        return self.note(erasure, SNAPSHOTS_ERASED)
 
     def purge(self, erasure: Erasure, go_on: Callable[[], bool] = lambda: True) -> Erasure:
         """The erasure with the bodies of its records gone from the ledger; may be repeated, also when it was done.
@@ -315,7 +329,7 @@ class Erasures:
         return _keep(self._bucket, erasure, but)
 
 
-def _keep(bucket: Bucket, erasure: Erasure, but: frozenset[str] | None = None) -> Erasure:
+def _keep(bucket: Bucket, erasure: Erasure, but: frozenset[str] | None = None, *, next_round: bool = False) -> Erasure:
     while True:
         entry = bucket.get_entry(erasure.id)
         if entry is None:
@@ -323,12 +337,17 @@ def _keep(bucket: Bucket, erasure: Erasure, but: frozenset[str] | None = None) -
         merged = _merged(Erasure.model_validate_json(entry.value), erasure)
         if but is not None:
             merged = merged.model_copy(update={"steps": {s: at for s, at in merged.steps.items() if s in but}})
+        if next_round:
+            merged = merged.model_copy(update={"steps": {}, "round": merged.round + 1})
         with suppress(IntegrityError):
             bucket.update(erasure.id, merged.model_dump_json().encode(), entry.revision)
             return merged
 
 
 def _merged(kept: Erasure, ours: Erasure) -> Erasure:
+    # What was done for the records of an earlier round says nothing of those that came since.
+    rounds = max(ours.round, kept.round)
+    done = {s: at for e in (ours, kept) if e.round == rounds for s, at in e.steps.items()}
     # Of what two have noted of a record, what was noted later: its bodies are counted when they are named.
     records = {r.id: r for r in sorted((*ours.records, *kept.records), key=lambda r: (r.named_at, r.bodies))}
     return kept.model_copy(
@@ -339,7 +358,8 @@ def _merged(kept: Erasure, ours: Erasure) -> Erasure:
             "hashes": tuple(sorted({*kept.hashes, *ours.hashes})),
             "lifted": (*kept.lifted, *(lift for lift in ours.lifted if lift not in kept.lifted)),
             "void": ours.void | kept.void,
-            "steps": ours.steps | kept.steps,
+            "round": rounds,
+            "steps": done,
         }
     )
 

@@ -127,6 +127,8 @@ class EmbeddedServer:
         if self._node_lock is None:
             raise ServerStartError(f"another process already runs the server of {self.data_dir}; stop it first")
         try:
+            self._logins = logins(self.data_dir / "nats-login.json")  # made by whoever has the lock
+            self._subscribers = subscribers(self._subscribers_path)
             with self._take_over_store() as server_lock:
                 self._name_account()
                 self._process = self._launch(binary, server_lock)
@@ -206,8 +208,6 @@ class EmbeddedServer:
             (self.store_dir / ".writable").unlink()
         except OSError as error:
             raise ServerStartError(f"cannot write to the data folder {self.data_dir}: {error.strerror}") from error
-        self._logins = logins(self.data_dir / "nats-login.json")
-        self._subscribers = subscribers(self._subscribers_path)
 
     def _write_config(self, port: int) -> None:
         """`port` -1 takes a free one."""

@@ -16,7 +16,7 @@ from infra.settings import Settings
 from projections.registry import VIEWS
 
 LEAVE_OUT = {"seq", "recorded_at", "joined_seq", "left_seq", "because_seq", "changed_seq", "from_seq", "to_seq"}
-LEAVE_OUT |= {"merged_seq", "hash", "body", "packed", "noticed_at"}
+LEAVE_OUT |= {"merged_seq", "hash", "body", "packed", "noticed_at", "correlation"}
 
 
 class Contents:
@@ -42,7 +42,7 @@ class Contents:
             self.ledger = {
                 names[id_]: [
                     {"version": r.version, "type": r.event.type}
-                    | _named(r.event.model_dump(mode="json", exclude_none=True), names)
+                    | _named(r.event.model_dump(mode="json", exclude_none=True, exclude={"correlation"}), names)
                     for r in history
                 ]
                 for id_, history in histories.items()

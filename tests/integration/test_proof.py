@@ -333,7 +333,7 @@ def test_of_a_person_whose_key_was_destroyed_the_envelope_is_proved(
     neighbours = http.get(f"/v1/compliance/candidates/{neighbour}/evidence").content
     records = [held.record for held in before.evidence.records]
     for id_ in records:
-        assert Bucket(node.connection, "keys").destroy(f"candidate-{id_}")
+        Bucket(node.connection, "keys").delete(f"candidate-{id_}")  # leaves the mark of a key that was destroyed
         node.keyring.forget(f"candidate-{id_}")
     for id_ in records:
         answer = http.get(f"/v1/compliance/candidates/{id_}/evidence")
