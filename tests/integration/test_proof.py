@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
 import threading
@@ -31,6 +32,8 @@ from infra.settings import Settings
 from projections import tree
 from tests.integration.test_http import did, record, somebody, until
 from tests.unit.test_evidence import by_script
+
+SOAK = bool(os.environ.get("RAPPORT_SOAK"))
 
 
 @contextmanager
@@ -370,7 +373,7 @@ def test_evidence_asked_for_while_much_is_recorded_always_verifies(here: tuple[N
     writer = threading.Thread(target=write)
     writer.start()
     try:
-        found = [proved(http, one) for _ in range(10)]
+        found = [proved(http, one) for _ in range(50 if SOAK else 4)]
     finally:
         stopping.set()
         writer.join()

@@ -3,6 +3,7 @@ a real file, with damage to both."""
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
@@ -21,6 +22,7 @@ from infra.jetstream.stream import erase_messages
 from infra.logging import configure
 from infra.settings import Settings
 
+SOAK = bool(os.environ.get("RAPPORT_SOAK"))
 PEOPLE = 30
 USUAL = 300
 """Events as Rapport writes them, first: enough for a node of the tree."""
@@ -135,7 +137,7 @@ def both_ways(node: Node, window: int, signed: Checkpoint | None) -> tuple[list[
         return fast, verified(node, signed), sum(alike)
 
 
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=400 if SOAK else 12, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     done=st.lists(st.tuples(st.sampled_from(DAMAGE), st.integers(1, MIRRORED)), max_size=5),
     window=st.integers(1, 90),

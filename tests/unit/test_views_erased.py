@@ -48,7 +48,7 @@ def erased_histories(draw: st.DrawFn, *kinds: st.SearchStrategy[Event]) -> tuple
     return found, gone
 
 
-@examples(15)
+@examples(6)
 @given(st.data())
 def test_erasing_and_rebuilding_commute(database: DuckDBPyConnection, data: st.DataObject) -> None:
     """Erased in place, built anew afterwards, or filled from a ledger whose keys are destroyed: the same rows."""
