@@ -159,6 +159,28 @@ def test_a_delivery_of_each_provider_is_answered_as_it_expects_and_recorded(here
     assert sorted(e["source"] for e in timeline["events"]) == sorted(SECRETS)
 
 
+def test_a_delivery_may_come_by_any_name_of_this_host_and_nothing_else_may(here: Running) -> None:
+    node, http = here
+    public = {"host": "hooks.example.com"}
+    delivery = of_sendgrid([sendgrid_event(id_=uuid4().hex, email=somebody())], now())
+    answer = post(http, "sendgrid", replace(delivery, headers={**delivery.headers, **public}))
+    assert answer.status_code == 202
+    assert http.get("/v1/status", headers=public).status_code == 400
+    emptied(node)
+
+
+def test_what_a_delivery_leads_to_is_tied_to_its_request(here: Running) -> None:
+    node, http = here
+    delivery = of_sendgrid([sendgrid_event(id_=uuid4().hex, email=somebody())], now())
+    id_ = post(http, "sendgrid", delivery).headers["X-Request-Id"]
+    again = post(http, "sendgrid", delivery).headers["X-Request-Id"]
+    emptied(node)
+    node.wait_for(node.ledger.last_seq())
+    rows = http.post("/v1/sql", json={"query": "select correlation from events order by seq desc limit 2"}).json()
+    assert [row["correlation"] for row in rows].count(id_) == 1
+    assert again not in [row["correlation"] for row in rows]
+
+
 def test_what_is_not_theirs_is_refused_and_stored_nowhere(here: Running) -> None:
     node, http = here
     before = stored(node)
