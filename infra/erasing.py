@@ -267,13 +267,14 @@ class Erasures:
         told = tuple(self._claims.hashes(identifiers))
         erasure = self._keep(erasure.model_copy(update={"hashes": (*erasure.hashes, *told)}))
         for _ in range(APPEND_ATTEMPTS):
-            if not (left := set(erasure.wanted) - {record.id for record in erasure.records}):
-                self._forget_elsewhere(
-                    identifiers
-                )  # what came and was kept before the ledger said that they are erased
-                return self.note(erasure, RECORDED)
-            erasure = self._end(erasure, sorted(left))
-        raise OperationalError("others kept changing this person; it is tried again")
+            if left := set(erasure.wanted) - {record.id for record in erasure.records}:
+                erasure = self._end(erasure, sorted(left))
+            else:
+                break
+        if not set(erasure.wanted) <= {record.id for record in erasure.records}:
+            raise OperationalError("others kept changing this person; it is tried again")
+        self._forget_elsewhere(identifiers)  # what came and was kept before the ledger said that they are erased
+        return self.note(erasure, RECORDED)
 
     def _end(self, erasure: Erasure, ids: Sequence[str]) -> Erasure:
         """Ends these records in one go: between two of them what one says against contact would not count for the
