@@ -10,7 +10,7 @@ from infra import codec
 from infra.crypto.keyring import Keyring
 from infra.history import Closed, decoded, fold
 from infra.jetstream import Connection, LedgerCorruptedError
-from infra.jetstream.later import count, read_behind
+from infra.jetstream.later import FAR_BEHIND, count, read_behind
 from infra.jetstream.message import decode
 from infra.jetstream.pipeline import pipelined
 from infra.jetstream.stream import StoredMessage, Stream
@@ -18,7 +18,6 @@ from infra.jetstream.subjects import subject_of
 from infra.snapshots import Sealed, Snapshots
 
 IN_FLIGHT = 64
-FAR_BEHIND = 100  # messages that are read one by one; for more it is quicker to read the whole history at once
 TIMEOUT_S = 3_600.0
 
 

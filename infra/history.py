@@ -16,10 +16,10 @@ from domain.event import Event, Recorded
 from domain.upcasters import UnknownEventError
 from infra import codec
 from infra.crypto.sealing import SealBrokenError
+from infra.jetstream import Broken, History
 from infra.jetstream.stream import StoredMessage
 
 _E = TypeVar("_E", bound=Event)
-Stored = list[tuple[StoredMessage, StoredEvent]]
 
 
 class Ended(ErasedCandidate):
@@ -35,18 +35,23 @@ Closed = Unreadable | Ended
 """Why there are no events to be had."""
 
 
-def is_ended(history: Stored) -> bool:
-    """Whether the person was erased."""
-    return bool(history) and history[-1][1].topic == Erased.type
+def ended(history: History | Broken) -> Ended | None:
+    """Whether the person was erased, and with which event."""
+    last = history.last if isinstance(history, Broken) else next(reversed(history), None)
+    if last is None or last[1].topic != Erased.type:
+        return None
+    return Ended(last[1].originator_version, last[0].seq)
 
 
-def decoded(name: str, history: Stored, key: bytes | None, of: type[_E]) -> list[Recorded[_E]] | Closed:
+def decoded(name: str, history: History | Broken, key: bytes | None, of: type[_E]) -> list[Recorded[_E]] | Closed:
     """The events of an aggregate as the ledger holds them, or why one of them cannot be read.
 
-    Who was erased is so from that event on, even while the key is still there.
+    Who was erased is so from that event on, even while the key is still there, and whatever else is missing.
     """
-    if is_ended(history):
-        return Ended(history[-1][1].originator_version, history[-1][0].seq)
+    if (end := ended(history)) is not None:
+        return end
+    if isinstance(history, Broken):
+        return Unreadable(f"{history.why}; `rapport verify` names what is lost")
     try:
         return [_recorded(name, message, event, key, of) for message, event in history]
     except (codec.KeyDestroyedError, SealBrokenError, UnknownEventError, ValidationError) as error:

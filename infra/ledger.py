@@ -1,6 +1,6 @@
 """The ledger as the write side and the trail see it: aggregates in, decided events out."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import reduce
@@ -15,14 +15,17 @@ from domain.event import Event, Recorded, utc_now
 from domain.pool import Pool, PoolEvent
 from infra import codec
 from infra.advancing import Advancing
+from infra.at_hand import AtHand
 from infra.crypto import sealing
 from infra.crypto.keyring import Keyring
-from infra.history import Closed, Ended, decoded, is_ended, readable, state_of
-from infra.jetstream import JetStreamApplicationRecorder
+from infra.history import Closed, Ended, decoded, ended, readable, state_of
+from infra.jetstream import Broken, History, JetStreamApplicationRecorder
 from infra.snapshots import Snapshots
 from infra.states import States
 
 CLOCKS_APART = timedelta(minutes=5)
+MOST_HISTORIES, MOST_EVENTS = 5_000, 50_000
+"""What is kept of histories as they are stored; an event takes about 1.5 KB of memory."""
 
 _E = TypeVar("_E", bound=Event)
 
@@ -36,11 +39,17 @@ class Append:
     events: Sequence[Event]
 
 
+class _Histories(AtHand[History]):
+    def events_of(self, value: History) -> int:
+        return len(value)
+
+
 class Ledger:
     """Reads aggregates and appends to them. Safe to share between threads.
 
-    States of candidates are kept in memory, and with `snapshots` on the server. Neither is believed: what the ledger
-    has beyond them is read, and where they do not fit, the whole history is.
+    States of candidates are kept in memory, and with `snapshots` on the server; so are, sealed as the ledger has them,
+    the histories that were asked for. None is believed: what the ledger has beyond them is read, and where they do not
+    fit, the whole history is.
     """
 
     def __init__(
@@ -58,7 +67,9 @@ class Ledger:
         """Why the last append was not taken; None when it was."""
         self._states = States() if states is None else states
         # A server that comes back may have lost the end of the ledger, and with it what a state was made of.
+        self._histories = _Histories(MOST_HISTORIES, MOST_EVENTS)
         recorder.connection.on_break.add(self._states.clear)
+        recorder.connection.on_break.add(self._histories.clear)
 
     def last_seq(self) -> int:
         """The ledger's last position; 0 when it is empty."""
@@ -70,7 +81,7 @@ class Ledger:
         Raises UnreadableCandidate when an event of one of them cannot be read.
         """
         names = [codec.aggregate_id(candidate.KIND, id_) for id_ in candidate_ids]
-        found = zip(candidate_ids, self._read(names, CandidateEvent), strict=True)
+        found = zip(candidate_ids, self._opened(self._stored(names), CandidateEvent), strict=True)
         return {id_: readable(history) for id_, history in found if not isinstance(history, Ended)}
 
     def candidates(self, ids: Iterable[str], *, fresh: bool = False) -> dict[str, Candidate]:
@@ -92,6 +103,7 @@ class Ledger:
     def drop(self, candidate_id: str) -> None:
         """Has nothing of an erased candidate at hand any more."""
         self._states.drop(candidate_id)
+        self._histories.drop(codec.aggregate_id(candidate.KIND, candidate_id))
 
     def pool(self, pool_id: str) -> Pool:
         """The state of one pool, version 0 when there is none of this id."""
@@ -128,9 +140,9 @@ class Ledger:
         return outcomes
 
     def versions(self, candidate_id: str) -> int:
-        """How many events there are of a candidate, whether or not they can be read."""
-        (history,) = self._recorder.read_many([codec.aggregate_id(candidate.KIND, candidate_id)])
-        return history[-1][1].originator_version if history else 0
+        """The version of a candidate's last event, whether or not the others can be read, or are there at all."""
+        last = self._recorder.select_events(codec.aggregate_id(candidate.KIND, candidate_id), desc=True, limit=1)
+        return last[0].originator_version if last else 0
 
     def _keys(self, appends: Sequence[Append]) -> dict[str, bytes]:
         """The key of each aggregate with a whole one; made for new ones only, so that no erased one gets a second."""
@@ -181,10 +193,25 @@ class Ledger:
     def _read(self, names: Sequence[str], of: type[_E]) -> list[list[Recorded[_E]] | Closed]:
         """The history of each aggregate, or why it cannot be read; one that cannot leaves the others alone."""
         histories = self._recorder.read_many(names) if names else []
-        wanted = {name for name, found in zip(names, histories, strict=True) if found and not is_ended(found)}
+        return self._opened(dict(zip(names, histories, strict=True)), of)
+
+    def _stored(self, names: Sequence[str]) -> dict[str, History | Broken]:
+        """What the ledger's leader holds of each aggregate now, from what is at hand as far as that goes."""
+        era = self._histories.era
+        found: dict[str, History | Broken] = dict(self._recorder.go_on(self._histories.held(names)))
+        if missing := [name for name in names if name not in found]:
+            found |= zip(missing, self._recorder.read_many(missing), strict=True)
+        for name in names:
+            self._histories.drop(name)
+        kept = {name: h for name, h in found.items() if not isinstance(h, Broken) and ended(h) is None}
+        self._histories.keep_all(kept, era)
+        return {name: found[name] for name in names}
+
+    def _opened(self, histories: Mapping[str, History | Broken], of: type[_E]) -> list[list[Recorded[_E]] | Closed]:
+        wanted = {name for name, found in histories.items() if found and ended(found) is None}
         keys = self._keyring.existing(wanted)
         keys |= self._keyring.lost(wanted - keys.keys())
-        return [decoded(name, history, keys.get(name), of) for name, history in zip(names, histories, strict=True)]
+        return [decoded(name, history, keys.get(name), of) for name, history in histories.items()]
 
 
 def _settled(events: Iterable[Event], now: datetime) -> bool:

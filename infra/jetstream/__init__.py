@@ -3,6 +3,7 @@
 from infra.jetstream.connection import Connection
 from infra.jetstream.factory import Factory
 from infra.jetstream.follower import Follower, RawMessage
+from infra.jetstream.histories import Broken, History
 from infra.jetstream.kv import Bucket
 from infra.jetstream.message import LedgerCorruptedError, document
 from infra.jetstream.reader import LedgerReader
@@ -12,11 +13,13 @@ from infra.jetstream.stream import Stream, declare_stream, describe
 
 __all__ = [
     "ApiError",
+    "Broken",
     "Bucket",
     "Connection",
     "ConnectionLost",
     "Factory",
     "Follower",
+    "History",
     "JetStreamAggregateRecorder",
     "JetStreamApplicationRecorder",
     "LedgerCorruptedError",

@@ -5,6 +5,9 @@ from __future__ import annotations
 from infra.jetstream.connection import Connection
 from infra.jetstream.stream import StoredMessage, Stream, get_message, scan_subject
 
+FAR_BEHIND = 100
+"""Messages that are read one by one; for more it is quicker to read the whole history at once."""
+
 
 async def count(connection: Connection, stream: Stream, subject: str) -> int:
     """How many messages the stream's leader holds on a literal subject.

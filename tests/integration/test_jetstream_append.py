@@ -291,7 +291,7 @@ def test_a_foreign_event_is_noticed_on_reading(recorder: JetStreamApplicationRec
 def test_many_aggregates_are_read_at_once_with_place_and_time(
     recorder: JetStreamApplicationRecorder, monkeypatch: pytest.MonkeyPatch, least_s: float
 ) -> None:
-    monkeypatch.setattr("infra.jetstream.recorder.LEAST_S", least_s)
+    monkeypatch.setattr("infra.jetstream.histories.LEAST_S", least_s)
     ids = [candidate() for _ in range(200)]
     started = datetime.now(UTC)
     recorder.insert_many([[event(originator_id, v) for v in (1, 2)] for originator_id in ids])

@@ -22,15 +22,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 from structlog.testing import capture_logs
 
-from domain.candidate import Candidate, OptedOut, Replied, Tagged, evolve
+from domain.candidate import Candidate, Erased, OptedOut, Replied, Tagged, evolve
+from domain.errors import UnreadableCandidate
 from domain.event import Event, utc_now
+from domain.policy import ErasureGround
 from infra import codec, snapshots
 from infra.crypto.keyring import Keyring
 from infra.crypto.master import LocalMasterKey
 from infra.crypto.sealing import new_key
-from infra.jetstream import Bucket, Connection, JetStreamApplicationRecorder, LedgerCorruptedError, declare_stream
+from infra.jetstream import Broken, Bucket, Connection, History, JetStreamApplicationRecorder, declare_stream
 from infra.jetstream.batch import publish_one
-from infra.jetstream.stream import StoredMessage, Stream, get_message
+from infra.jetstream.stream import Stream, get_message
 from infra.jetstream.subjects import subject_of
 from infra.ledger import Append, Ledger
 from infra.nats_server import EmbeddedServer
@@ -45,7 +47,7 @@ class CountingRecorder(JetStreamApplicationRecorder):
 
     whole = 0
 
-    def read_many(self, originator_ids: Sequence[Any]) -> list[list[tuple[StoredMessage, Any]]]:
+    def read_many(self, originator_ids: Sequence[Any]) -> list[History | Broken]:
         self.whole += len(originator_ids)
         return super().read_many(originator_ids)
 
@@ -122,6 +124,10 @@ def put(ledger: Ledger, id_: str, *events: Event) -> None:
 
 def tagged(n: int, **fields: Any) -> Tagged:
     return Tagged(occurred_at=EPOCH + timedelta(seconds=n), actor="user:x", tag=f"t{n}", interaction=f"i{n}", **fields)
+
+
+def erased() -> Erased:
+    return Erased(occurred_at=EPOCH, actor="user:x", erasure=uuid4().hex, ground=ErasureGround.OBJECTION)
 
 
 def tags(count: int) -> list[Tagged]:
@@ -247,10 +253,62 @@ def test_an_event_that_is_gone_is_noticed_behind_a_state_at_hand(place: Place) -
         history = ledger.histories([id_])[id_]
         place.connection.call(place.connection.api(f"STREAM.MSG.DELETE.{place.stream.name}", {"seq": history[2].seq}))
         for reader in (ledger, place.ledger(kept)):
-            with pytest.raises(LedgerCorruptedError):
-                reader.candidates([id_], fresh=True)
-        with pytest.raises(LedgerCorruptedError):
-            put(place.ledger(kept), id_, tagged(9))
+            assert "behind version 2" in (reader.candidates([id_], fresh=True)[id_].unreadable or "")
+            with pytest.raises(UnreadableCandidate, match="behind version 2"):
+                reader.histories([id_])
+
+
+def test_who_lacks_an_event_keeps_nobody_else_waiting_and_can_be_erased(place: Place) -> None:
+    """A hole in one history is that person's alone; their last event still follows the one before."""
+    broken, whole = uuid4().hex, uuid4().hex
+    ledger = place.ledger()
+    for id_ in (broken, whole):
+        put(ledger, id_, *tags(4))
+    seq = ledger.histories([broken])[broken][1].seq
+    place.connection.call(place.connection.api(f"STREAM.MSG.DELETE.{place.stream.name}", {"seq": seq}))
+    other = place.ledger()
+    states = other.candidates([broken, whole])
+    assert states[broken].unreadable is not None
+    assert states[whole] == place.folded(whole)[whole]
+    assert other.versions(broken) == 4
+    (outcome,) = other.append([Append(name_of(broken), other.versions(broken), [erased()])])
+    assert not isinstance(outcome, Exception)
+    assert other.candidates([broken], fresh=True)[broken].erased
+    assert other.histories([broken, whole]).keys() == {whole}
+
+
+@examples(15)
+@given(st.data())
+def test_a_history_at_hand_and_gone_on_with_is_what_a_whole_read_makes(place: Place, data: st.DataObject) -> None:
+    """Whoever appends, between any two looks, alone or many together; and a history is read whole but once."""
+    ids = [uuid4().hex for _ in range(3)]
+    looking, writing = place.ledger(), place.ledger()
+    for id_ in ids:
+        put(writing, id_, tagged(0))
+    looking.histories(ids)
+    read = whole_histories_read(looking)
+    steps = st.lists(st.tuples(st.sampled_from(ids), st.integers(0, 4), st.booleans()), max_size=6)
+    for n, (id_, count, ours) in enumerate(data.draw(steps), start=1):
+        if count:
+            put(looking if ours else writing, id_, *(tagged(100 * n + m) for m in range(count)))
+        read_for_writing = whole_histories_read(looking)
+        asked = data.draw(st.lists(st.sampled_from(ids), min_size=1, unique=True))
+        assert looking.histories(asked) == place.ledger().histories(asked)
+        assert whole_histories_read(looking) == read_for_writing
+    assert read == len(ids)
+
+
+def test_of_an_erased_candidate_no_history_is_at_hand(place: Place) -> None:
+    """Whether this process erased them or another."""
+    for here in (True, False):
+        id_ = uuid4().hex
+        ledger, other = place.ledger(), place.ledger()
+        put(ledger, id_, *tags(3))
+        assert len(ledger.histories([id_])[id_]) == 3
+        eraser = ledger if here else other
+        eraser.append([Append(name_of(id_), 3, [erased()])])
+        assert ledger.histories([id_]) == {}
+        assert not ledger._histories.held([name_of(id_)])
 
 
 def test_on_a_cluster_a_fresh_state_has_what_another_node_wrote_a_moment_ago() -> None:
