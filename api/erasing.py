@@ -19,8 +19,8 @@ from consumers.notary import NothingSigned
 from domain import errors
 from domain.policy import ErasureGround
 from infra.erasing import CERTIFIED, PURGED, Erasure
+from infra.replacing import replacing
 from projections import mirrored, queries, rebuilding, rewriting
-from projections.publishing.files import replacing
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 
 import duckdb
 
-from api.node import NodeError, prepare_folder
+from api.failures import NodeError
+from api.node import prepare_folder
 from infra.duckdb import DatabaseUnreadable, open_database
 from infra.jetstream import Connection, Stream
 from infra.jetstream.access import access

@@ -6,15 +6,20 @@ from datetime import datetime
 from api.views_file import ViewsFile
 from domain import candidate
 from domain.candidate import Candidate, CandidateEvent
-from domain.consent import Standing, standing
+from domain.consent import Standing, now_of, standing
 from domain.errors import ErasedCandidate, UnreadableCandidate
-from domain.event import Recorded
+from domain.event import Recorded, utc_now
 from domain.identity import Forest
 from domain.policy import Channel
 from domain.trail import standing_known_at
 from infra import codec
 from infra.ledger import Ledger
 from projections import mirrored, queries
+
+
+def now_of_any(histories: Iterable[Iterable[Recorded[CandidateEvent]]]) -> datetime:
+    """Now, and not before the last of these events was recorded: the ledger's clock may be ahead of ours."""
+    return max([utc_now(), *(r.recorded_at for history in histories for r in history)])
 
 
 class Histories:
@@ -52,15 +57,24 @@ class Histories:
         return list(histories.values())
 
     def standing(
-        self, candidate_id: str, channel: Channel, purpose: str, as_of: datetime, known_at: datetime | None = None
-    ) -> Standing:
-        """May the person be contacted, from the ledger; with `known_at` from what it held then."""
+        self,
+        candidate_id: str,
+        channel: Channel,
+        purpose: str,
+        as_of: datetime | None = None,
+        known_at: datetime | None = None,
+    ) -> tuple[Standing, datetime]:
+        """May the person be contacted, from the ledger, and as of when that is; with `known_at` from what it held then.
+        Now, if `as_of` is None."""
         if known_at is not None:
-            return standing_known_at(candidate_id, self.histories(candidate_id), channel, purpose, as_of, known_at)
+            histories = self.histories(candidate_id)
+            at = as_of or now_of_any(histories)
+            return standing_known_at(candidate_id, histories, channel, purpose, at, known_at), at
         forest = self.forest_of(candidate_id)
         states = self._fresh(forest.members(candidate_id))
         statements = [s for state in states for s in state.statements]
-        return standing(statements, channel, purpose, as_of, forest.joined)
+        at = as_of or now_of(statements, utc_now())
+        return standing(statements, channel, purpose, at, forest.joined), at
 
     def _fresh(self, candidate_ids: Iterable[str]) -> list[Candidate]:
         """States that hold all that was recorded. Raises UnreadableCandidate where there is none."""

@@ -316,8 +316,13 @@ class Node:
         return self._histories.histories(candidate_id)
 
     def standing(
-        self, candidate_id: str, channel: Channel, purpose: str, as_of: datetime, known_at: datetime | None = None
-    ) -> Standing:
+        self,
+        candidate_id: str,
+        channel: Channel,
+        purpose: str,
+        as_of: datetime | None = None,
+        known_at: datetime | None = None,
+    ) -> tuple[Standing, datetime]:
         """See `Histories.standing`."""
         return self._histories.standing(candidate_id, channel, purpose, as_of, known_at)
 

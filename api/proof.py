@@ -15,7 +15,16 @@ from domain import candidate
 from domain.checkpoint import Checkpoint
 from domain.errors import ErasedCandidate, UnreadableCandidate
 from domain.event import utc_now
-from domain.evidence import Evidence, EvidenceRefused, Held, NotProvable, ProvedEvent, statement_text
+from domain.evidence import (
+    SEALED_BUT_TOLD,
+    Evidence,
+    EvidenceRefused,
+    Held,
+    NotProvable,
+    ProvedEvent,
+    in_the_clear,
+    statement_text,
+)
 from domain.identity import Edge, Forest
 from domain.trail import trail
 from domain.verifying import verify
@@ -27,7 +36,7 @@ from projections.tree import Event
 Body = Mapping[str, Any]
 
 
-def evidence_of(node: Node, candidate_id: str, as_of: datetime, known_at: datetime | None = None) -> bytes:
+def evidence_of(node: Node, candidate_id: str, as_of: datetime | None, known_at: datetime | None = None) -> bytes:
     """The evidence file about the person that `candidate_id` is a record of, as JSON.
 
     Of somebody whose key was destroyed the stored events are proved, and nothing of what they hold is opened. Raises
@@ -38,6 +47,7 @@ def evidence_of(node: Node, candidate_id: str, as_of: datetime, known_at: dateti
     with node.projector.cursor() as cursor:
         held = tree.events_of(cursor, queries.ever_merged(cursor, candidate_id), known_at)
     events = [e for e in held if e.seq <= until_seq]
+    as_of = as_of or max([utc_now(), *(e.recorded_at for e in events)])  # the ledger's clock may be ahead of ours
     bodies = {e.seq: _body(e) for e in events if e.body is not None}
     forest = Forest.of(_live_edges(events, bodies))
     records = sorted(forest.members(candidate_id))
@@ -143,8 +153,8 @@ def _readable(
         return None
     found = rendering.trail(trail(candidate_id, histories, as_of, known_at))
     for step in found["events"]:
-        state = bodies[step["seq"]]["state"] if step["seq"] in bodies else {}
-        step["data"] |= {name: state[name] for name in step["data"] if name in state}
+        sealed = {name: value for name, value in step["data"].items() if name in SEALED_BUT_TOLD}
+        step["data"] = sealed | in_the_clear(bodies[step["seq"]]["state"])
     return found
 
 

@@ -9,6 +9,8 @@ from domain.interaction import Reference
 
 _HEX_ID = re.compile(r"[0-9a-f]{32}|[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 _LINK = re.compile(r"https?://|[^/:\s]+\.[^/:\s]+/")
+LETTER = re.compile(r"[iu][1-9]\d{0,17}")
+"""A webhook that was kept: `i12` one that could not be recorded, `u12` one of an unknown kind."""
 _PREFIXED = re.compile(r"(id|email|phone|profile|ref)[:=](.+)", re.DOTALL)
 
 

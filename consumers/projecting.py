@@ -164,9 +164,9 @@ class Projecting:
         while not self._stopping.is_set():
             try:
                 self._follow_on()
-            except (duckdb.Error, ViewRefused, HistoryHole, KeysMissing) as error:
-                # A full disk, as a rule: nothing of the batch was kept, and it is tried until there is room. Without
-                # keys nothing is mirrored as if it were closed for good: it waits for the key.
+            except (duckdb.Error, ViewRefused, HistoryHole, KeysMissing, MemoryError) as error:
+                # A full disk, as a rule, or no memory: nothing of the batch was kept, and it is tried until there is
+                # room. Without keys nothing is mirrored as if it were closed for good: it waits for the key.
                 self.failure = error
                 log.error("views stand still, trying again", error=type(error).__name__, reason=_reason(error))
                 self._stopping.wait(RETRY_AFTER_S)

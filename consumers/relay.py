@@ -11,6 +11,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
+from contextlib import suppress
 from datetime import timedelta
 from hashlib import sha256
 
@@ -66,8 +67,14 @@ class Relay:
         """Whether this node relays; else another one does, or something is in the way."""
         self.position = 0
         """The ledger position up to which everything is on the feed, as far as this node knows."""
-        self.failure: str | None = None
+        self._failure: str | None = None
+
+    @property
+    def failure(self) -> str | None:
         """Why the feed stands still; None when it does not."""
+        if self._thread.ident is not None and not self._thread.is_alive() and not self._stopping.is_set():
+            return "what relays to it has ended; start the node again"
+        return self._failure
 
     @property
     def end(self) -> End:
@@ -117,21 +124,26 @@ class Relay:
     def _run(self) -> None:
         while not self._stopping.is_set():
             try:
-                self._relay()
-            except Overtaken:
-                self._stand_by()
+                self._relay_or_stand_by()
             except OperationalError as error:
                 self._fail(str(error))
             except Exception as error:  # noqa: BLE001 - a thread has nobody to raise to; readiness reports it
                 self._fail(f"a fault in Rapport: {type(error).__name__}")
 
+    def _relay_or_stand_by(self) -> None:
+        try:
+            self._relay()
+        except Overtaken:
+            self._stand_by()
+
     def _fail(self, reason: str) -> None:
         self._pause()
         if self._stopping.is_set():
             return
-        if self.failure != reason:
-            log.error("feed stands still, trying again", reason=reason)
-        self.failure = reason
+        before, self._failure = self._failure, reason
+        if before != reason:
+            with suppress(OSError, ValueError):  # a log that nobody takes any more must not end the feed
+                log.error("feed stands still, trying again", reason=reason)
         self._stopping.wait(RETRY_AFTER_S)
 
     def _pause(self) -> None:
@@ -170,7 +182,7 @@ class Relay:
                 self._publish(batch)
                 self._give_turns()
                 self._retain()
-                self.failure = None
+                self._failure = None
 
     def _publish(self, batch: Sequence[RawMessage]) -> None:
         for drafts in _in_appends(batch, self._end.place):
@@ -181,8 +193,8 @@ class Relay:
 
     def _give_turns(self) -> None:
         """Lets others say what they have to say. Raises Overtaken, OperationalError, upon telling them."""
-        while self._turns:
-            say, turn = self._turns.popleft()
+        while (found := self._next_turn()) is not None:
+            say, turn = found
             try:
                 drafts = say(self._end, self.position)
                 if drafts is None:
@@ -191,7 +203,7 @@ class Relay:
                 if drafts:
                     self._end = self._feed.append(drafts, self._end)
                 turn.set_result(self._end)
-            except (Overtaken, OperationalError) as error:
+            except BaseException as error:
                 turn.set_exception(error)
                 raise
         self._take_settled()
@@ -211,8 +223,18 @@ class Relay:
             self._end = End(self._end.seq, place)
 
     def _refuse_turns(self) -> None:
-        while self._turns:
-            self._turns.popleft()[1].set_exception(Overtaken())
+        while (found := self._next_turn()) is not None:
+            found[1].set_exception(Overtaken())
+
+    def _next_turn(self) -> tuple[Say, Future[End]] | None:
+        """One that is still wanted; each is handed out once, whichever threads ask."""
+        while True:
+            try:
+                say, turn = self._turns.popleft()
+            except IndexError:
+                return None
+            if turn.set_running_or_notify_cancel():
+                return say, turn
 
     def _retain(self) -> None:
         if not self._days or time.monotonic() < self._retain_at:

@@ -177,7 +177,6 @@ class Settling:
                 self._record_alone(work)
 
     def _record_alone(self, work: _Work) -> None:
-        work.refused, work.erased = [], False
         try:
             self._record([work])
         except self._trouble:
@@ -191,6 +190,7 @@ class Settling:
                 )
 
     def _record(self, works: Sequence[_Work]) -> None:
+        """Nothing is noted of any before all have their outcomes, so that trying again notes nothing twice."""
         wanted = [(work, happening, interaction) for work in works for happening, interaction in work.interactions]
         distinct: dict[_Key, Interaction] = {}
         keys = [(_identity(interaction), happening.again_at) for _, happening, interaction in wanted]

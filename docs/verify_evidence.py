@@ -1,14 +1,12 @@
 """Verifies an evidence file of Rapport, without Rapport: `python verify_evidence.py FILE [VKEY]`.
 
-Needs Python 3.11 and the package `cryptography`. VKEY is the log's key as its controller has published it; without it
-the file's own is taken at its word. Exits with 0 and what is proved, or with 1 and why nothing is. See proof.md.
+Needs Python 3.11 and `cryptography`. VKEY: the log's key as published; else the file's own is believed. See proof.md.
 """
 
 import json
 import re
 import sys
 from base64 import b64decode
-from collections.abc import Iterable
 from datetime import datetime
 from functools import partial
 from hashlib import sha256
@@ -18,10 +16,13 @@ from pathlib import Path
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
-AGAINST_CONTACT = {"opted_out", "complained", "consent_withdrawn", "restricted"}  # holds as soon as it is recorded
-BEARS_ON_CONSENT = AGAINST_CONTACT | {"opted_in", "consent_given", "consent_requested", "consent_refused"}
-BEARS_ON_CONSENT |= {"basis_recorded", "restriction_lifted", "sourced", "notice_given", "emailed", "messaged", "merged"}
-BEARS_ON_CONSENT |= {"unmerged", "request_received", "request_extended", "request_closed", "recipient_notified"}
+STATEMENTS = {"opted_out", "complained", "consent_withdrawn", "restricted", "restriction_lifted", "opted_in"}
+STATEMENTS |= {"consent_given", "basis_recorded"}  # these hold at the latest from when they were recorded
+RELEVANT = STATEMENTS | {"sourced", "notice_given", "consent_requested", "consent_refused", "emailed", "messaged"}
+RELEVANT |= {"merged", "unmerged", "request_received", "request_extended", "request_closed", "recipient_notified"}
+ENVELOPE = {"v", "occurred_at", "actor_kind", "source", "channel", "correlation", "sealed"}
+SEALED = {"evidence", "message"}  # what a readable step says besides, from the sealed part
+time = datetime.fromisoformat
 base64 = partial(b64decode, validate=True)
 
 
@@ -31,8 +32,7 @@ def require(holds: object, reason: str, sentence: str) -> None:
 
 
 def once(pairs: list) -> dict:
-    if len(dict(pairs)) < len(pairs):
-        raise ValueError("a name stands twice in one object")
+    require(len(dict(pairs)) == len(pairs), "not-evidence", "a name stands twice in one object")
     return dict(pairs)
 
 
@@ -49,7 +49,7 @@ def opened(note: str, key: tuple[str, bytes, bytes], reason: str) -> list[str]:
     """The lines that the key signed in a note (c2sp.org/signed-note)."""
     name, key_id, public = key
     text, _, block = note.rpartition("\n\n")
-    found = [base64(s) for n, s in re.findall(r"^— (\S+) (\S+)$", block, re.MULTILINE) if n == name]
+    found = map(base64, re.findall(rf"^— {re.escape(name)} (\S+)$", block, re.MULTILINE))
     ours = [signature[4:] for signature in found if signature[:4] == key_id]
     require(ours, reason, f"it is not signed by {name}")
     try:
@@ -60,7 +60,7 @@ def opened(note: str, key: tuple[str, bytes, bytes], reason: str) -> list[str]:
     return text.split("\n")
 
 
-def leads_to(root: bytes, leaf: bytes, index: int, size: int, path: Iterable[bytes]) -> bool:
+def leads_to(root: bytes, leaf: bytes, index: int, size: int, path: map) -> bool:
     """RFC 9162 §2.1.3.2."""
     fn, sn, found = index, size - 1, leaf
     for step in path:
@@ -83,34 +83,32 @@ def proved(event: dict, size: int, root: bytes) -> dict | None:
     require(stored is None or sha256(stored).digest() == entry, "changed-event", f"event {seq} has other bytes")
     inside = leads_to(root, sha256(b"\x00" + entry).digest(), event["leaf"], size, map(base64, event["path"]))
     require(inside, "not-in-log", f"event {seq} is not in the log of the checkpoint")
-    body = None if stored is None else json.loads(stored, object_pairs_hook=once)
+    body = json.loads(stored or b"null", object_pairs_hook=once)
     named = body is None or (body["id"], body["version"]) == (f"candidate-{event['record']}", event["version"])
     require(named, "altered", f"event {seq} is another than it says")
     return body
 
 
-def tells(step: dict, event: dict, state: dict) -> bool:
-    """Whether a readable step says what stands in the bytes in the clear."""
-    said = [step[name] == event[name] for name in ("record", "version", "recorded_at")]
-    said += [state[name] == value for name, value in step["data"].items() if name in state]
-    said += [datetime.fromisoformat(step["occurred_at"]) == datetime.fromisoformat(state["occurred_at"])]
-    return all(said) and step["channel"] == state.get("channel")
-
-
 def require_told(e: dict, bodies: dict) -> None:
-    """The readable trail says what the bytes say, and passes over nothing that bears on consent."""
-    events, trail, time = {x["seq"]: x for x in e["events"]}, e["trail"], datetime.fromisoformat
-    same = [trail["candidate"], *trail["records"]] == [e["candidate"], *(r["record"] for r in e["records"])]
-    require(same, "contradiction", "the readable trail is of other records")
-    for step in trail["events"]:
-        seq, body = step["seq"], bodies.get(step["seq"])
-        fits = body is None or (step["type"] == body["type"] and tells(step, events[seq], body["state"]))
-        require(seq in events and fits, "contradiction", f"the readable trail contradicts event {seq}")
-    for seq in {seq for seq, body in bodies.items() if body} - {step["seq"] for step in trail["events"]}:
-        type_, began = bodies[seq]["type"], time(bodies[seq]["state"]["occurred_at"])
-        began = min(began, time(events[seq]["recorded_at"])) if type_ in AGAINST_CONTACT else began
-        late = type_ not in BEARS_ON_CONSENT or began > time(e["as_of"])
-        require(late, "contradiction", f"the readable trail passes over event {seq} ({type_})")
+    """The readable trail says what the bytes say in the clear, and passes over nothing that bears on consent."""
+    events, trail, began = {x["seq"]: x for x in e["events"]}, e["trail"], {}
+    of = [trail["records"] == [held["record"] for held in e["records"]], all(bodies.values())]
+    of += [trail[name] == e[name] for name in ("candidate", "as_of", "known_at")]
+    require(all(of), "contradiction", "the readable trail is of other records or times, or of bytes that are not there")
+    for seq, body in bodies.items():
+        held = [events[seq]["recorded_at"]] if body["type"] in STATEMENTS else []
+        began[seq] = min(map(time, [body["state"]["occurred_at"], *held]))
+    due = [seq for seq in bodies if bodies[seq]["type"] in RELEVANT and began[seq] <= time(e["as_of"])]
+    whole = [step["seq"] for step in trail["events"]] == sorted(due, key=lambda seq: (began[seq], seq))
+    require(whole, "contradiction", "the readable trail passes over an event, tells one too many, or is out of order")
+    for step, event in ((step, events[step["seq"]]) for step in trail["events"]):
+        body, state = bodies[event["seq"]], bodies[event["seq"]]["state"]
+        said = {name: value for name, value in step["data"].items() if name not in SEALED}
+        same = said == {name: v for name, v in state.items() if name not in ENVELOPE and v is not None}
+        real = {**state, **event, "type": body["type"], "channel": state.get("channel")}
+        same &= all(step[name] == real[name] for name in ("record", "version", "recorded_at", "type", "channel"))
+        same &= time(step["occurred_at"]) == time(state["occurred_at"])
+        require(same, "contradiction", f"the readable trail contradicts event {event['seq']}")
 
 
 def verify(content: bytes, trusted: str | None) -> str:
@@ -124,19 +122,21 @@ def verify(content: bytes, trusted: str | None) -> str:
     signed = opened(e["statement"], key, "forged-statement")
     rising = all(a["seq"] < b["seq"] and a["leaf"] < b["leaf"] for a, b in pairwise(e["events"]))
     require(rising and e["events"], "reordered", "the events are not in the order of the log")
+    in_time = all(time(x["recorded_at"]) <= time(e["known_at"] or x["recorded_at"]) for x in e["events"])
+    require(in_time and e["events"][-1]["seq"] <= e["until_seq"], "altered", "an event is later than the file")
     bodies = {x["seq"]: proved(x, int(size), base64(root)) for x in e["events"]}
-    counts = {held["record"]: held["events"] for held in e["records"]}
-    require({x["record"] for x in e["events"]} <= counts.keys(), "foreign-event", "an event is of a record not named")
-    for record, count in counts.items():
-        versions = [x["version"] for x in e["events"] if x["record"] == record]
-        there = set(versions)
-        missing = next(n for n in range(1, len(there) + 2) if n not in there)
-        require(missing > count, "removed-event", f"event {missing} of the {count} of record {record} is left out")
+    for record, count in ((held["record"], held["events"]) for held in e["records"]):
+        versions = sorted(x["version"] for x in e["events"] if x["record"] == record)
+        whole = versions == [*range(1, len(versions) + 1)] and len(versions) >= count
+        require(whole, "removed-event", f"one of the {count} events of record {record} is left out")
         require(len(versions) == count, "foreign-event", f"record {record} has more events than were signed")
-    document = json.dumps({k: e[k] for k in e.keys() - {"statement"}}, sort_keys=True, separators=(",", ":"))
-    written = sha256(document.encode()).hexdigest()
-    said = [f"{origin}/evidence", "version 1", f"log {size} {root}", f"document sha256:{written}"]
+    require(len(e["events"]) == sum(r["events"] for r in e["records"]), "foreign-event", "an event is of nobody named")
+    document = json.dumps({k: e[k] for k in e.keys() - {"statement"}}, sort_keys=True, separators=(",", ":")).encode()
+    said = [f"{origin}/evidence", "version 1", f"log {size} {root}", f"document sha256:{sha256(document).hexdigest()}"]
     require(signed == said, "altered", "the file does not say what was signed")
+    said = [place for b in bodies.values() if b and b["type"] == "erased" for place in b["state"].get("bodies", [])]
+    named = all(x["stored"] is not None or [x["seq"], f"sha256:{x['hash']}"] in said for x in e["events"])
+    require(named or e["known_at"], "withheld", "bytes of an event are left out that no erasure in the file names")
     if e["trail"] is not None:
         require_told(e, bodies)
     return f"{len(bodies)} events of {e['candidate']} proved in {origin} at {size} events, signed with {e['key']}"

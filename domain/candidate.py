@@ -334,10 +334,13 @@ INTENTIONS = (Emailed, Messaged)
 BY_COMMAND = {Erased.type: "erase"}
 """What a command of its own does, with all that goes with it; no interaction can be one. By type: its name."""
 
+BY_OFFICERS = frozenset({"request_extended", "request_closed", "recipient_notified", "restriction_lifted"})
+"""What only those who answer for compliance do or report: it ends a protection, or says that a duty was met."""
+
 # ── state and evolve ───────────────────────────────────────────────────────────────────────────────
 
 
-InteractionKey = tuple[str, str, datetime | None]
+InteractionKey = tuple[str, str, datetime | None, Channel | None, str | None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -360,7 +363,7 @@ class Candidate:
     unreadable: str | None = None
 
 
-STATE_VERSION = 2
+STATE_VERSION = 3
 """To be raised when `evolve` makes another state of the same events: states kept by older code are then not used."""
 
 ERASED = "this person was erased; nothing more is recorded of them"
@@ -370,11 +373,14 @@ STATE = TypeAdapter(Candidate)
 
 
 def interaction_key(event: CandidateEvent) -> InteractionKey | None:
-    """What tells an interaction from another: its id and type; for what a person says against contact its time too,
-    so that an id used again by mistake cannot swallow an opt-out. None when it has no id."""
+    """What tells an interaction from another: its id and type; for what a person says against contact also when it was
+    said and about what (channel, purpose), so that an id used again cannot swallow an opt-out. None without an id."""
     if event.interaction is None:
         return None
-    return event.interaction, event.type, event.occurred_at if event.type in TAKEN_BACK else None
+    if event.type not in TAKEN_BACK:
+        return event.interaction, event.type, None, None, None
+    purpose: str | None = getattr(event, "purpose", None)
+    return event.interaction, event.type, event.occurred_at, event.channel, purpose
 
 
 ANSWERED_BY = {
@@ -390,16 +396,12 @@ def holds_anew(records: Iterable[Candidate], event: CandidateEvent, at: datetime
     recorded as of then: after it was last said, or first told, and before it was told again, it was taken back. Nobody
     can know whether it was sent again or said again, so the reading against contact wins."""
     known = list(records)
-    said = [
-        time
-        for record in known
-        for id_, type_, time in record.interactions
-        if time is not None and (id_, type_) == (event.interaction, event.type)
-    ]
-    last = max(said, default=event.occurred_at)
-    return any(
-        s.type == ANSWERED_BY[event.type] and last < s.occurred_at <= at for record in known for s in record.statements
-    )
+    statements = [s for record in known for s in record.statements]
+    since = event.occurred_at
+    if any(interaction_key(event) in record.interactions for record in known):
+        about = event.type, event.channel, getattr(event, "purpose", None)
+        since = max((s.occurred_at for s in statements if (s.type, s.channel, s.purpose) == about), default=since)
+    return any(s.type == ANSWERED_BY[event.type] and since < s.occurred_at <= at for s in statements)
 
 
 def evolve(state: Candidate, event: CandidateEvent, version: int, seq: int, recorded_at: datetime) -> Candidate:
@@ -418,7 +420,7 @@ def evolve(state: Candidate, event: CandidateEvent, version: int, seq: int, reco
             received = Request(request, event.asks_for, event.occurred_at)
             return replace(state, requests=(*(r for r in state.requests if r.id != request), received))
         case RequestExtended(request=request):
-            return replace(state, requests=extended(state.requests, request))
+            return replace(state, requests=extended(state.requests, request, event.occurred_at))
         case RequestClosed(request=request):
             return replace(state, requests=closed(state.requests, request))
         case Erased():
@@ -437,6 +439,7 @@ def statement(candidate_id: str, event: CandidateEvent, seq: int, recorded_at: d
         purpose=getattr(event, "purpose", None),
         basis=getattr(event, "basis", None),
         expires_at=getattr(event, "expires_at", None),
+        request=getattr(event, "request", None),
     )
 
 
@@ -483,7 +486,7 @@ def decide(
         case RequestReceived():
             check_received(state.requests, proposed.request)
         case RequestExtended():
-            check_extended(state.requests, proposed.request)
+            check_extended(state.requests, proposed.request, proposed.occurred_at)
         case RequestClosed(outcome=RequestOutcome.REFUSED) if not proposed.explanation:
             raise errors.RequestRefused(
                 "a request that is refused needs data.explanation: the reason (Art. 12(4) GDPR)"

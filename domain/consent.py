@@ -3,10 +3,11 @@
 A person may hold several records (merges). Each statement belongs to the record it was made on. The rule,
 per channel and purpose ("cell"), over the statements in force at the time asked about:
 
-0. A restriction holds for every cell until a later lifting (Art. 18 GDPR): data is stored and not used.
+0. A restriction holds for every cell until a later lifting (Art. 18 GDPR): data is stored and not used. Where both
+   name the request that they belong to, it has to be the same one.
 1. An opt-out (or a spam complaint) holds until a later opt-in that covers the cell (Art. 21(3) GDPR).
-2. Otherwise a withdrawal of consent holds until a later consent (Art. 7(3)); another basis does not revive
-   what the person withdrew (EDPB Guidelines 05/2020, points 121-123).
+2. Otherwise a withdrawal of consent holds until a later consent that was not over when it was given (Art. 7(3));
+   another basis does not revive what the person withdrew (EDPB Guidelines 05/2020, points 121-123).
 3. Otherwise an unexpired consent permits (Art. 6(1)(a)).
 4. Otherwise a recorded basis permits, unless one of them says that consent is needed (Art. 6(1)(b)-(f)).
 5. Otherwise there is no basis, and the answer is no.
@@ -25,7 +26,7 @@ from domain.policy import Basis, Channel
 
 OPT_OUTS = frozenset({"opted_out", "complained"})
 TAKEN_BACK = OPT_OUTS | {"consent_withdrawn", "restricted"}
-"""What a person says against being contacted. It is never passed over: see `effective_at` and `interaction_key`."""
+"""What a person says against being contacted. It is never passed over: see `standing` and `interaction_key`."""
 OF_EVERY_CELL = frozenset({"restricted", "restriction_lifted"})
 """Statements that are about all use of the data, whatever channel they came by."""
 STATEMENT_TYPES = TAKEN_BACK | OF_EVERY_CELL | {"opted_in", "consent_given", "basis_recorded"}
@@ -55,6 +56,8 @@ class Statement:
     purpose: str | None = None
     basis: Basis | None = None
     expires_at: datetime | None = None
+    request: str | None = None
+    """The matter that a restriction, or the lifting of one, belongs to."""
 
     @property
     def order(self) -> tuple[datetime, int]:
@@ -72,9 +75,16 @@ class Standing:
 
 
 def effective_at(type_: str, occurred_at: datetime, recorded_at: datetime) -> datetime:
-    """From when a statement holds. What a person says against contact holds as soon as we know of it, even when its
-    claimed time lies ahead (a clock that is wrong, a local time sent as UTC)."""
-    return min(occurred_at, recorded_at) if type_ in TAKEN_BACK else occurred_at
+    """From when an event holds. A statement whose claimed time lies ahead (a clock that is wrong, a local time sent as
+    UTC) was made before it was recorded all the same: what is against contact holds as soon as we know of it, and what
+    permits contact cannot answer an objection that was recorded behind it."""
+    return min(occurred_at, recorded_at) if type_ in STATEMENT_TYPES else occurred_at
+
+
+def now_of(statements: Iterable[Statement], now: datetime) -> datetime:
+    """The moment at which to ask for a standing now, by a clock that says `now`: not before a word against contact
+    that is in the ledger, whose clock may be ahead of ours."""
+    return max([now, *(s.occurred_at for s in statements if s.type in TAKEN_BACK)])
 
 
 JoinSeq = Callable[[str, str], int]
@@ -125,6 +135,11 @@ def _answers(later: Statement, earlier: Statement, joined: JoinSeq) -> bool:
     """Whether `later` takes the place of `earlier`: it comes after it, on the same person."""
     if later.order <= earlier.order:
         return False
+    if later.expires_at is not None and later.expires_at <= later.occurred_at:
+        return False  # a consent that was over when it was given
+    matters = {earlier.request, later.request} - {None}
+    if earlier.type == "restricted" and len(matters) > 1:
+        return False  # each is lifted by itself
     if earlier.type in TAKEN_BACK and later.occurred_at == earlier.occurred_at:
         return False  # said at once, the word against contact wins, whichever arrived first
     if later.candidate_id == earlier.candidate_id:

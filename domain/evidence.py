@@ -10,7 +10,7 @@ this code in `docs/verify_evidence.py`.
 import json
 import re
 from base64 import b64encode
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from enum import StrEnum
 from hashlib import sha256
@@ -26,6 +26,16 @@ FORMAT = "rapport-evidence"
 VERSION = 1
 MOST_BYTES = 64_000_000
 """No evidence file is larger; it is not even read."""
+
+
+ENVELOPE = frozenset({"v", "occurred_at", "actor_kind", "source", "channel", "correlation", "sealed"})
+SEALED_BUT_TOLD = frozenset({"evidence", "message"})
+"""What a readable step says that stands in the sealed part of its event."""
+
+
+def in_the_clear(state: Mapping[str, Any]) -> dict[str, Any]:
+    """What an event says in the clear beyond its envelope, as stored; absent and null are the same."""
+    return {name: value for name, value in state.items() if name not in ENVELOPE and value is not None}
 
 
 class NotProvable(Refused):
@@ -48,6 +58,7 @@ class Reason(StrEnum):
     NOT_IN_LOG = "not-in-log"  # the proof of an event does not lead to the checkpoint
     REMOVED_EVENT = "removed-event"  # an event of a record is left out
     FOREIGN_EVENT = "foreign-event"  # an event of a record that the statement does not name
+    WITHHELD = "withheld"  # bytes are left out that no erasure names
     CONTRADICTION = "contradiction"  # the readable trail says other things than the stored events
 
 
@@ -129,6 +140,8 @@ class Readable(BaseModel):
 
     candidate: str
     records: list[str]
+    as_of: str
+    known_at: str | None
     events: list[Step]
     standing: list[Conclusion]
 

@@ -14,6 +14,7 @@ class FindingKind(StrEnum):
     NOTICE_OVERDUE = "notice_overdue"
     RETENTION_DUE = "retention_due"
     BASIS_MISSING = "basis_missing"
+    BASIS_ENDED = "basis_ended"
     RECIPIENTS_NOT_TOLD = "recipients_not_told"
     OPEN_WITHOUT_TRACKING_BASIS = "open_without_tracking_basis"
     LIA_MISSING = "lia_missing"

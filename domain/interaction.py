@@ -13,6 +13,7 @@ from domain.event import HexId, Label, Name, Text, UtcDatetime
 from domain.policy import ActorKind, Channel
 
 DEFAULT_ACTOR = "system:unknown"
+ANY_PURPOSE = "*"
 ENVELOPE = frozenset({"occurred_at", "actor", "actor_kind", "source", "correlation", "interaction", "channel"})
 """Event fields that the record carries outside `data`."""
 
@@ -95,6 +96,12 @@ def event_of(interaction: Interaction, *, identifiers: tuple[str, ...] = (), int
     """
     event_class = candidate.EVENTS[interaction.type]
     data = dict(interaction.data)
+    if interaction.type == candidate.Emailed.type and interaction.channel not in (None, Channel.EMAIL):
+        raise InvalidInteraction("channel: an email goes by email; what was written elsewhere is `messaged`")
+    if isinstance(purpose := data.get("purpose"), str) and purpose.strip() == ANY_PURPOSE:
+        if event_class.model_fields["purpose"].default is not None:
+            raise InvalidInteraction("data.purpose: name one; in answers `*` stands for those that nobody has named")
+        del data["purpose"]
     if reserved := sorted((ENVELOPE | {"identifiers"}) & data.keys()):
         raise InvalidInteraction(f"data.{reserved[0]}: belongs beside `data`, not inside it")
     if into is not None:

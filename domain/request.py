@@ -43,9 +43,9 @@ def due_at(received_at: datetime, *, extended: bool = False) -> datetime:
     return datetime.combine(datetime(year, month, day, tzinfo=UTC), time(), UTC) + timedelta(days=1)
 
 
-def extended(requests: Iterable[Request], id_: str) -> tuple[Request, ...]:
-    """The requests, one of them with its time extended."""
-    return tuple(replace(r, extended=True) if r.id == id_ else r for r in requests)
+def extended(requests: Iterable[Request], id_: str, at: datetime) -> tuple[Request, ...]:
+    """The requests, one of them with its time extended, if the person was told `at` a time when it was not over."""
+    return tuple(replace(r, extended=True) if r.id == id_ and at < due_at(r.received_at) else r for r in requests)
 
 
 def closed(requests: Iterable[Request], id_: str) -> tuple[Request, ...]:
@@ -69,7 +69,13 @@ def check_open(requests: Iterable[Request], id_: str) -> Request:
     raise RequestRefused("data.request: this record has no request of this id")
 
 
-def check_extended(requests: Iterable[Request], id_: str) -> None:
-    """Raises RequestRefused when the request may not be given more time."""
-    if check_open(requests, id_).extended:
+def check_extended(requests: Iterable[Request], id_: str, at: datetime) -> None:
+    """Raises RequestRefused when the request may not be given more time, of which the person is told `at` a time."""
+    request = check_open(requests, id_)
+    if request.extended:
         raise RequestRefused("data.request: its time was extended before, which the law allows once (Art. 12(3) GDPR)")
+    if at >= request.due_at:
+        raise RequestRefused(
+            "data.request: the person has to be told of an extension within the first month (Art. 12(3) GDPR), which "
+            f"ended on {request.due_at.date()} at 00:00 UTC; if they were told in time, say when"
+        )

@@ -13,9 +13,22 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from domain.candidate import Erased
 from domain.checkpoint import HASH_BYTES, Check, Checkpoint, NoteForged, NoteMalformed, VerifyingKey, decoded, opened
 from domain.consent import effective_at
-from domain.evidence import Evidence, EvidenceRefused, ProvedEvent, Readable, Reason, Step, once, parse, statement_text
+from domain.evidence import (
+    SEALED_BUT_TOLD,
+    Evidence,
+    EvidenceRefused,
+    ProvedEvent,
+    Readable,
+    Reason,
+    Step,
+    in_the_clear,
+    once,
+    parse,
+    statement_text,
+)
 from domain.merkle import leaf_hash, proves_inclusion
 from domain.trail import RELEVANT_TYPES
 
@@ -48,12 +61,14 @@ def verify(content: bytes, check: Check, trusted: VerifyingKey | None = None) ->
     except (NoteForged, NoteMalformed) as error:
         raise EvidenceRefused(Reason.FORGED_STATEMENT, f"the statement is not signed: {error}") from None
     _require_order(evidence.events)
+    _require_in_time(evidence)
     stored = {e.seq: body for e in evidence.events if (body := _proved(e, checkpoint)) is not None}
     _require_complete(evidence)
     if signed != statement_text(evidence, checkpoint):
         raise EvidenceRefused(
             Reason.ALTERED, "the file does not say what was signed: something beside the events is other"
         )
+    _require_named(evidence, stored)
     return Verified(evidence, checkpoint, key, stored, _told(evidence, stored))
 
 
@@ -75,6 +90,26 @@ def _require_order(events: Sequence[ProvedEvent]) -> None:
         if after.seq <= before.seq or after.leaf <= before.leaf:
             how = "stands twice" if after.seq == before.seq else f"stands behind event {before.seq}"
             raise EvidenceRefused(Reason.REORDERED, f"the list of events is rearranged: event {after.seq} {how}")
+
+
+def _require_in_time(evidence: Evidence) -> None:
+    known = None if evidence.known_at is None else datetime.fromisoformat(evidence.known_at)
+    for event in evidence.events:
+        late = known is not None and datetime.fromisoformat(event.recorded_at) > known
+        if late or event.seq > evidence.until_seq:
+            raise EvidenceRefused(Reason.ALTERED, f"event {event.seq} is later than what the file is made of")
+
+
+def _require_named(evidence: Evidence, stored: Mapping[int, dict[str, Any]]) -> None:
+    """Bytes are missing only where an `erased` event in the file says so, by their hash. What was known before the
+    erasure has none."""
+    erasures = [body["state"].get("bodies") or () for body in stored.values() if body["type"] == Erased.type]
+    named = [place for places in erasures for place in places]
+    for event in evidence.events:
+        is_named = event.stored is not None or [event.seq, f"sha256:{event.hash}"] in named
+        if not is_named and evidence.known_at is None:
+            sentence = f"the bytes of event {event.seq} are left out, and no erasure in the file names them"
+            raise EvidenceRefused(Reason.WITHHELD, sentence)
 
 
 def _proved(event: ProvedEvent, checkpoint: Checkpoint) -> dict[str, Any] | None:
@@ -126,6 +161,8 @@ def _require_complete(evidence: Evidence) -> None:
         if len(found) != held.events:
             sentence = f"record {held.record} has {held.events} events by the statement and others in the file"
             raise EvidenceRefused(Reason.FOREIGN_EVENT, sentence)
+    if len(versions) != len(evidence.records):
+        raise EvidenceRefused(Reason.FOREIGN_EVENT, "a record is named twice")
 
 
 def _told(evidence: Evidence, stored: Mapping[int, dict[str, Any]]) -> Readable | None:
@@ -136,30 +173,35 @@ def _told(evidence: Evidence, stored: Mapping[int, dict[str, Any]]) -> Readable 
         readable = Readable.model_validate(evidence.trail)
     except ValidationError:
         raise EvidenceRefused(Reason.CONTRADICTION, "the readable trail is not one") from None
-    if readable.records != [held.record for held in evidence.records] or readable.candidate != evidence.candidate:
-        raise EvidenceRefused(Reason.CONTRADICTION, "the readable trail is of other records")
+    about = readable.candidate, readable.records, readable.as_of, readable.known_at
+    if about != (evidence.candidate, [held.record for held in evidence.records], evidence.as_of, evidence.known_at):
+        raise EvidenceRefused(Reason.CONTRADICTION, "the readable trail is of other records, or of another time")
+    if len(stored) < len(evidence.events):
+        raise EvidenceRefused(Reason.CONTRADICTION, "the readable trail is of events whose bytes are not there")
     by_seq = {event.seq: event for event in evidence.events}
     for step in readable.events:
-        event, body = by_seq.get(step.seq), stored.get(step.seq)
-        if event is None or (body is not None and not _tells(step, event, body)):
+        if step.seq not in by_seq or not _tells(step, by_seq[step.seq], stored[step.seq]):
             sentence = f"what the readable trail says of event {step.seq} is not what its stored bytes say"
             raise EvidenceRefused(Reason.CONTRADICTION, sentence)
-    told, as_of = {step.seq for step in readable.events}, datetime.fromisoformat(evidence.as_of)
-    for seq, body in stored.items():
-        if seq not in told and body["type"] in RELEVANT_TYPES and _began(body, by_seq[seq]) <= as_of:
-            sentence = f"the readable trail passes over event {seq} ({body['type']})"
-            raise EvidenceRefused(Reason.CONTRADICTION, sentence)
+    began = {seq: _began(body, by_seq[seq]) for seq, body in stored.items()}
+    as_of = datetime.fromisoformat(evidence.as_of)
+    due = [seq for seq, body in stored.items() if body["type"] in RELEVANT_TYPES and began[seq] <= as_of]
+    told = [step.seq for step in readable.events]
+    if told != sorted(due, key=lambda seq: (began[seq], seq)):
+        over = ", ".join(f"{seq} ({stored[seq]['type']})" for seq in due if seq not in told)
+        sentence = f"passes over event {over}" if over else "tells an event too much, twice or out of order"
+        raise EvidenceRefused(Reason.CONTRADICTION, f"the readable trail {sentence}")
     return readable
 
 
 def _tells(step: Step, event: ProvedEvent, body: dict[str, Any]) -> bool:
-    """Whether a step says what the bytes say, in everything that stands in them in the clear."""
+    """Whether a step says all that stands in the bytes in the clear, and nothing else but what is sealed in them."""
     state = body["state"]
-    clear = {name: value for name, value in step.data.items() if name in state}
+    said = {name: value for name, value in step.data.items() if name not in SEALED_BUT_TOLD}
     return (
         (step.record, step.version, step.type) == (event.record, event.version, body["type"])
         and step.channel == state.get("channel")
-        and all(state[name] == value for name, value in clear.items())
+        and said == in_the_clear(state)
         and _is_same_time(step.occurred_at, state.get("occurred_at"))
         and _is_same_time(step.recorded_at, event.recorded_at)
     )

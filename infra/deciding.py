@@ -14,7 +14,7 @@ from pydantic import ValidationError
 
 from domain import candidate, errors
 from domain.candidate import ERASED, INTENTIONS, Candidate, CandidateEvent, InteractionKey, Merged, Unmerged
-from domain.consent import TAKEN_BACK, Standing, standing
+from domain.consent import TAKEN_BACK, Standing, now_of, standing
 from domain.event import utc_now
 from domain.identity import Forest
 from domain.interaction import Interaction, Reference, event_of
@@ -215,7 +215,7 @@ class Round:
             raise Cut
         members = [state, *self._people.fresh(others).values()]
         statements = [s for member in members for s in member.statements]
-        now = utc_now()
+        now = now_of(statements, utc_now())
         held = standing(statements, event.channel, event.purpose, now, forest.joined)
         if held.contactable and event.occurred_at > now:
             held = standing(statements, event.channel, event.purpose, event.occurred_at, forest.joined)

@@ -1,8 +1,9 @@
 """The public keys of an identity provider (RFC 7517): fetched, kept, and fetched again when it has new ones."""
 
+import asyncio
 import time
-from collections.abc import Callable, Mapping
-from threading import Lock
+from collections.abc import Awaitable, Callable, Mapping
+from threading import BoundedSemaphore, Lock
 from typing import Any
 
 import httpx
@@ -19,9 +20,15 @@ KEEP_S = 3600.0
 """For so long after they were fetched keys go on while the provider does not answer: a token lives about as long."""
 AGAIN_S = 30.0
 """How soon an unknown key id makes us ask again: anybody can make one up."""
-TIMEOUT_S = 5.0
+WITHIN_S = 5.0
+"""In this time all of a fetch is over, however slowly the provider answers; so long it is left alone afterwards."""
+WAIT_S, MOST_WAITING = 1.0, 4
+"""For so long, and so many, wait for keys that another thread fetches while there are none: tokens that make us want
+them can be made up by anybody."""
 MAX_BYTES = 500_000
 MIN_RSA_BITS = 2048
+
+FAULTS = (httpx.HTTPError, httpx.InvalidURL, TimeoutError, ValueError, KeyError, TypeError, RecursionError)
 
 Key = RSAPublicKey | EllipticCurvePublicKey | Ed25519PublicKey
 
@@ -35,18 +42,21 @@ class KeysUnavailable(Exception):
 class KeySet:
     """The keys that `url` hands out, by algorithm and id. Any number of threads may ask."""
 
-    def __init__(self, url: Callable[[httpx.Client], str], clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self, url: Callable[[httpx.AsyncClient], Awaitable[str]], clock: Callable[[], float] = time.monotonic
+    ) -> None:
         """`url` says where they are, by asking the provider if need be; it may raise as httpx does, or ValueError."""
         self._url = url
         self._clock = clock
         self._lock = Lock()
+        self._waiting = BoundedSemaphore(MOST_WAITING)
         self._keys: Mapping[tuple[str, str | None], Key] = {}
         self._fetched_at = self._tried_at = float("-inf")
 
     def find(self, algorithm: str, key_id: str | None) -> Key | None:
         """The key for tokens signed so; without an id, the only one of its algorithm. None when there is none.
 
-        Raises KeysUnavailable.
+        Raises KeysUnavailable. Not for a thread that runs an event loop.
         """
         self._refresh(FRESH_S)
         if (found := self._look(algorithm, key_id)) is None and self._age(self._tried_at) > AGAIN_S:
@@ -67,28 +77,42 @@ class KeySet:
         return self._clock() - since
 
     def _refresh(self, older_than_s: float) -> None:
-        """Fetches them when they are older than that. Of many who need it one does; who has none waits for it."""
-        if self._age(self._fetched_at) <= older_than_s or not self._lock.acquire(blocking=self._is_too_old()):
+        """Fetches them when they are older than that. Of many who need it one does; who has none waits a little."""
+        if self._age(self._fetched_at) <= older_than_s or not (self._lock.acquire(blocking=False) or self._waited()):
             return
         try:
             if self._age(self._fetched_at) <= older_than_s:
                 return
-            if self._age(self._tried_at) <= (TIMEOUT_S if self._is_too_old() else AGAIN_S):
+            if self._age(self._tried_at) <= (WITHIN_S if self._is_too_old() else AGAIN_S):
                 return
-            self._tried_at = self._clock()
-            self._keys = self._fetch()
+            self._keys = asyncio.run(self._fetch())
             self._fetched_at = self._clock()
-        except (httpx.HTTPError, ValueError, KeyError, TypeError) as error:
+        except FAULTS as error:
             log.warning("the identity provider's keys cannot be fetched", reason=type(error).__name__)
         finally:
             self._lock.release()
 
+    def _waited(self) -> bool:
+        """Whether the lock was had in time, by one of the few who wait for it while there are no keys."""
+        if not self._is_too_old() or not self._waiting.acquire(blocking=False):
+            return False
+        try:
+            return self._lock.acquire(timeout=WAIT_S)
+        finally:
+            self._waiting.release()
+
     def _is_too_old(self) -> bool:
         return self._age(self._fetched_at) > KEEP_S
 
-    def _fetch(self) -> dict[tuple[str, str | None], Key]:
-        with httpx.Client(timeout=TIMEOUT_S, follow_redirects=False) as http:
-            document = document_at(http, self._url(http))
+    async def _fetch(self) -> dict[tuple[str, str | None], Key]:
+        try:
+            async with (
+                asyncio.timeout(WITHIN_S),
+                httpx.AsyncClient(timeout=WITHIN_S, follow_redirects=False) as http,
+            ):
+                document = await document_at(http, await self._url(http))
+        finally:
+            self._tried_at = self._clock()
         usable = (_usable(key) for key in document["keys"] if isinstance(key, dict))
         found = dict(filter(None, usable))
         if not found:
@@ -96,12 +120,12 @@ class KeySet:
         return found
 
 
-def document_at(http: httpx.Client, url: str) -> dict[str, Any]:
+async def document_at(http: httpx.AsyncClient, url: str) -> dict[str, Any]:
     """The JSON object at `url`. Raises as httpx does, or ValueError."""
-    with http.stream("GET", url) as answer:
+    async with http.stream("GET", url) as answer:
         answer.raise_for_status()
         body = b""
-        for piece in answer.iter_bytes():
+        async for piece in answer.aiter_bytes():
             body += piece
             if len(body) > MAX_BYTES:
                 raise ValueError("too long an answer")

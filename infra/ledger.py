@@ -10,7 +10,7 @@ from eventsourcing.persistence import DataError, IntegrityError, OperationalErro
 
 from domain import candidate, pool
 from domain.candidate import Candidate, CandidateEvent
-from domain.consent import TAKEN_BACK
+from domain.consent import STATEMENT_TYPES
 from domain.event import Event, Recorded, utc_now
 from domain.pool import Pool, PoolEvent
 from infra import codec
@@ -215,6 +215,6 @@ class Ledger:
 
 
 def _settled(events: Iterable[Event], now: datetime) -> bool:
-    """Whether the state after `events` is the same whenever the ledger took them: what is said against contact holds
-    from that moment if its own time lies ahead, and only the ledger knows that moment."""
-    return not any(event.type in TAKEN_BACK and event.occurred_at > now - CLOCKS_APART for event in events)
+    """Whether the state after `events` is the same whenever the ledger took them: a statement holds from that moment
+    if its own time lies ahead, and only the ledger knows that moment."""
+    return not any(event.type in STATEMENT_TYPES and event.occurred_at > now - CLOCKS_APART for event in events)

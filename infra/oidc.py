@@ -30,6 +30,8 @@ REQUIRED = ["exp", "iat", "iss", "aud", "sub"]
 """`nbf` counts where it is given; most providers leave it out."""
 MAX_TOKEN_CHARS = 16_384
 MAX_ROLES = 1_000
+LATEST_S = 2**40
+"""Later than this no token ends."""
 _SUBJECT = re.compile(r"[^\x00-\x20\x7f][^\x00-\x1f\x7f]{0,254}")
 
 _SAID = {
@@ -51,6 +53,8 @@ class Claims(NamedTuple):
 
     subject: str
     roles: frozenset[str]
+    until: float
+    """When the token ceases to count, in seconds since 1970."""
 
 
 class Issuer:
@@ -70,7 +74,10 @@ class Issuer:
         return token.count(".") == 2
 
     def verified(self, token: str) -> Claims:
-        """What the token says. Raises TokenRefused, or KeysUnavailable. May ask the provider, and then waits."""
+        """What the token says. Raises TokenRefused, or KeysUnavailable. May ask the provider, and then waits.
+
+        Not for a thread that runs an event loop.
+        """
         if len(token) > MAX_TOKEN_CHARS:
             raise TokenRefused("the token is refused: it is too long")
         try:
@@ -95,17 +102,17 @@ class Issuer:
         subject = claims["sub"]
         if not isinstance(subject, str) or not _SUBJECT.fullmatch(subject):
             raise TokenRefused("the token is refused: its `sub` is no name")
-        return Claims(subject, self._roles(claims))
+        return Claims(subject, self._roles(claims), min(int(claims["exp"]), LATEST_S) + self._leeway_s)
 
     def _roles(self, claims: Mapping[str, Any]) -> frozenset[str]:
         found = at(claims, self._claim)
         values = found.split() if isinstance(found, str) else found if isinstance(found, list) else []
         return frozenset(self._ours[v] for v in values[:MAX_ROLES] if isinstance(v, str) and v in self._ours)
 
-    def _keys_url(self, http: httpx.Client) -> str:
+    async def _keys_url(self, http: httpx.AsyncClient) -> str:
         if self._jwks_url is not None:
             return self._jwks_url
-        found = document_at(http, self._issuer.rstrip("/") + "/.well-known/openid-configuration")
+        found = await document_at(http, self._issuer.rstrip("/") + "/.well-known/openid-configuration")
         url = found["jwks_uri"]
         if found["issuer"] != self._issuer or not isinstance(url, str) or not is_safe_url(url):
             raise ValueError("the provider describes itself as another, or names an unsafe place for its keys")

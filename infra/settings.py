@@ -2,7 +2,7 @@
 
 import re
 from pathlib import Path
-from typing import Literal, Self
+from typing import TYPE_CHECKING, Literal, Self
 from urllib.parse import urlsplit
 
 from pydantic import Field, SecretStr, ValidationInfo, field_validator
@@ -10,7 +10,9 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from domain.checkpoint import ORIGIN
 from domain.compliance_policy import GENERAL
-from infra.jetstream.access import Access, AccessError, access
+
+if TYPE_CHECKING:
+    from infra.jetstream.access import Access
 
 CLUSTER_ONLY = (
     "nats_token",
@@ -238,8 +240,10 @@ class Settings(BaseSettings):
         """Those of a node with a server of its own, whatever the environment says of a cluster."""
         return cls(data=data, replicas=1, **dict.fromkeys(("nats_url", *CLUSTER_ONLY)))
 
-    def nats_access(self) -> Access | None:
+    def nats_access(self) -> "Access | None":
         """The way to the cluster; None for the embedded server. Raises AccessError."""
+        from infra.jetstream.access import AccessError  # noqa: PLC0415 - commands have settings, and need no NATS
+
         if self.nats_url is None:
             idle = [name for name in CLUSTER_ONLY if getattr(self, name) is not None]
             if idle:
@@ -247,7 +251,7 @@ class Settings(BaseSettings):
             return None
         return self._access(self.nats_url, self.nats_token, self.nats_credentials, self.nats_nkey, "RAPPORT_NATS_")
 
-    def nats_system_access(self) -> Access | None:
+    def nats_system_access(self) -> "Access | None":
         """The way to the cluster's system account; None when no login for it is given. Raises AccessError."""
         cluster = self.nats_access()
         url, credentials, nkey = self.nats_system_url, self.nats_system_credentials, self.nats_system_nkey
@@ -259,7 +263,9 @@ class Settings(BaseSettings):
 
     def _access(
         self, url: SecretStr, token: SecretStr | None, credentials: Path | None, nkey: Path | None, named: str
-    ) -> Access:
+    ) -> "Access":
+        from infra.jetstream.access import access  # noqa: PLC0415
+
         return access(
             url.get_secret_value(),
             token=None if token is None else token.get_secret_value(),

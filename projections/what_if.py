@@ -17,15 +17,26 @@ NAME = "engagement_score"
 
 
 def what_if(
-    projector: "Projector", model: EngagementModel, as_of: datetime, limit: int, on_progress: Progress = nobody
+    projector: "Projector",
+    model: EngagementModel,
+    as_of: datetime,
+    limit: int,
+    on_progress: Progress = nobody,
+    wait_s: float | None = None,
 ) -> list[dict[str, Any]]:
     """The `limit` persons with the highest scores under `model` as of `as_of`, best first.
 
     Each with `rank` and `score` under it, and `rank_now`, `score_now` under the model in force; null for who has none.
-    The acts are judged anew, for the model also says how soon a machine opens.
+    The acts are judged anew, for the model also says how soon a machine opens. Raises ComputingBusy when something
+    else is computed over everybody for longer than `wait_s`; without a time it is waited for.
     """
     view = {v.name: v for v in projector.views}[NAME]
-    with closing(projector.cursor()) as connection, overlay(connection) as over:
+    with (
+        projector.known.computing.turn(wait_s) as turn,
+        closing(projector.cursor()) as connection,
+        overlay(connection) as over,
+        turn.on(connection),
+    ):
         connection.execute(sql.load("projections.engagement_score", "queries/ranked_before.sql"), {"as_of": as_of})
         connection.execute("create or replace temp table engagement_model_before as from ops.engagement_model")
         connection.execute("drop view " + over.above("ops.engagement_model"))

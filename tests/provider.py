@@ -25,7 +25,10 @@ AS_JWK = {"RS256": RSAAlgorithm.to_jwk, "ES256": ECAlgorithm.to_jwk, "EdDSA": OK
 
 
 class Provider:
-    """`document` is what it says of itself, `jwks` its keys as it hands them out; `asked` counts who wanted them."""
+    """`document` is what it says of itself, `jwks` its keys as it hands them out; `asked` counts who wanted them.
+
+    While it `trickles`, its answers begin with one header after another; `begun` counts those.
+    """
 
     def __init__(self, url: str) -> None:
         self.url = url
@@ -33,6 +36,8 @@ class Provider:
         self.jwks: list[dict[str, Any]] = []
         self.private: dict[str, tuple[str, Any]] = {}
         self.answers = True
+        self.trickles = False
+        self.begun = 0
         self.asked = 0
         for algorithm in MAKE:
             self.add(algorithm, algorithm.lower())
@@ -72,10 +77,21 @@ def provider() -> Iterator[Provider]:
             if self.path == "/keys":
                 found.asked += 1
             body = json.dumps({"keys": found.jwks} if self.path == "/keys" else found.document).encode()
-            self.send_response(200)
+            if found.trickles:
+                self.trickle()
+            else:
+                self.send_response(200)
             self.send_header("Content-Length", str(len(body)))
             self.end_headers()
             self.wfile.write(body)
+
+        def trickle(self) -> None:
+            found.begun += 1
+            self.send_response(200)
+            while found.trickles:
+                self.send_header("X-Slow", "yes")
+                self.flush_headers()
+                time.sleep(0.02)
 
         def log_message(self, *_: object) -> None:
             """Nothing on standard error."""

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import orjson
-import pyarrow as pa
 import typer
 
 from api.cli import output
@@ -16,7 +15,6 @@ from api.cli.client import Client, RequestRefused, connect
 from api.cli.exporting import export, progress, writing
 from api.cli.parameters import JSON, AsOf
 from api.http.roles import Role, Tokens
-from api.sql.formats import Format, rows
 
 CHUNK_BYTES = 1_000_000
 
@@ -29,15 +27,6 @@ class Shape(StrEnum):
     JSON = "json"
     PARQUET = "parquet"
     ARROW = "arrow"
-
-
-MEDIA = {
-    Shape.TABLE: Format.ARROW,
-    Shape.CSV: Format.CSV,
-    Shape.JSON: Format.JSON,
-    Shape.PARQUET: Format.PARQUET,
-    Shape.ARROW: Format.ARROW,
-}
 
 
 def register(app: typer.Typer) -> None:
@@ -75,8 +64,13 @@ def query_command(
 
 
 def _ask(client: Client, token: str, request: dict[str, Any], shape: Shape) -> None:
+    import pyarrow as pa
+
+    from api.sql.formats import Format, rows
+
     body = {k: v.isoformat() if isinstance(v, datetime) else v for k, v in request.items()}
-    with client.stream("POST", "/v1/sql", token, MEDIA[shape], json=body) as answer:
+    media = Format.ARROW if shape is Shape.TABLE else Format[shape.name]
+    with client.stream("POST", "/v1/sql", token, media, json=body) as answer:
         if shape is Shape.TABLE:
             table = pa.ipc.open_stream(io.BytesIO(answer.read())).read_all()
             output.table("", table.column_names, (list(row.values()) for row in rows(table)))

@@ -8,24 +8,31 @@ import time
 from collections.abc import Generator, Iterator
 from contextlib import contextmanager
 from datetime import datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import httpx
-import uvicorn
 
-from api.http import create_app
+from api.failures import NodeError
 from api.http.roles import Role, Tokens
-from api.http.serving import Server
-from api.node import Node, NodeError
 from infra.settings import Settings
+
+if TYPE_CHECKING:
+    import uvicorn
+
+    from api.node import Node
 
 TIMEOUT_S = 600.0
 START_S = 30.0
 
 
 NOT_FOUND, TOO_MANY, UNAVAILABLE = 404, 429, 503
-NOTHING_DONE = (b"problem:views-reopening", b"nothing of this request was recorded")
+NOTHING_DONE = (
+    *(b"problem:views-reopening", b"problem:queries-busy", b"problem:snapshots-busy"),
+    b"nothing of this request was recorded",
+)
 TRIES = 30
+MOST_CONNECTIONS = 768
+"""Who comes by one more is answered 503. A process may have 1,024 files open as a rule, and the node needs some."""
 
 
 class RequestRefused(Exception):
@@ -182,14 +189,18 @@ def connect(settings: Settings) -> Iterator[Client]:
         if client is not None:
             yield client
             return
+    from api.node import Node
+
     own = settings.model_copy(update={"host": "127.0.0.1", "port": 0, "public_url": settings.feed_url})
     with Node(own) as node, served(node) as url, client_of(url, own) as http:
         yield Client(http)
 
 
 @contextmanager
-def served(node: Node) -> Iterator[str]:
+def served(node: "Node") -> Iterator[str]:
     """The URL at which `node` answers, served on a thread of this process."""
+    from api.http.serving import Server
+
     listener = bind(node.settings)
     server = Server(server_config(node))
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]}, name="rapport-http")
@@ -210,9 +221,20 @@ def served(node: Node) -> Iterator[str]:
         listener.close()
 
 
-def server_config(node: Node) -> uvicorn.Config:
-    """How every node serves: no access log, for paths hold identifiers of people."""
-    return uvicorn.Config(create_app(node), log_level="warning", access_log=False, timeout_graceful_shutdown=10)
+def server_config(node: "Node") -> "uvicorn.Config":
+    """How every node serves: no access log, for paths hold identifiers of people; what it logs, goes through ours."""
+    import uvicorn
+
+    from api.http.app import create_app
+
+    return uvicorn.Config(
+        create_app(node),
+        log_config=None,
+        log_level="warning",
+        access_log=False,
+        limit_concurrency=MOST_CONNECTIONS,
+        timeout_graceful_shutdown=10,
+    )
 
 
 def bind(settings: Settings) -> socket.socket:

@@ -8,7 +8,7 @@ import typer
 from api.cli import output
 from api.cli.client import connect
 from api.cli.parameters import JSON
-from api.http.dead_letters import LETTER
+from api.references import LETTER
 
 app = typer.Typer(
     help="Events that cannot be used, webhooks that could not be recorded: list, show, try again.",

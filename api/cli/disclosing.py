@@ -14,8 +14,7 @@ from api.cli import output
 from api.cli.client import Client, connect
 from api.cli.exporting import CHUNK_BYTES, writing
 from api.cli.parameters import JSON, Ref
-from api.disclosure.archive import DOCUMENT, NAMES, read
-from api.disclosure.document import FORMAT
+from api.disclosure.document import DOCUMENT, FORMAT, NAMES
 from api.importing import FileRefused
 
 LEFT_OVER = frozenset(f".{name}.new" for name in NAMES)
@@ -113,6 +112,8 @@ def _fetch(client: Client, ref: str, request: str | None, file: IO[bytes]) -> in
 
 def _write(file: IO[bytes], folder: Path, earlier: frozenset[str] | None) -> dict[str, Any]:
     """The files, each whole or not at all; what the export is about. Raises FileRefused."""
+    from api.disclosure.archive import read
+
     about: dict[str, Any] = {}
     try:
         for name, content in read(file):

@@ -11,7 +11,7 @@ from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, T
 from api.cli import output
 from api.cli.client import Client
 from api.importing import FileRefused
-from projections.publishing.files import replacing
+from infra.replacing import replacing
 
 CHUNK_BYTES = 1_000_000
 MANIFEST = "manifest.json"

@@ -3,28 +3,21 @@
 import contextlib
 from collections.abc import Iterable, Iterator
 from functools import partial
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
-import duckdb
 import typer
-from eventsourcing.persistence import PersistenceError
 from rich.progress import BarColumn, MofNCompleteColumn, TaskID, TextColumn, TimeRemainingColumn
 from rich.progress import Progress as Bar
 
 from api.cli import output
 from api.cli.client import RequestRefused, running
 from api.cli.parameters import JSON
-from api.evidence import evidence
-from api.http.ledger import as_line
-from api.node import NodeError, last_checkpoint
-from api.restoring import Plan, plan, restore, unrecognised_in
-from consumers.restoring import RestoreRefused
-from consumers.verification import verify
-from infra.duckdb import DatabaseLocked
-from infra.nats_server import ServerStartError
+from api.failures import NodeError
 from infra.settings import Settings
 
-CANNOT_CHECK = (NodeError, RequestRefused, ServerStartError, DatabaseLocked, PersistenceError, duckdb.Error)
+if TYPE_CHECKING:
+    from api.restoring import Plan
+
 UNCHECKED = 2
 
 
@@ -44,10 +37,20 @@ def verify_command(context: typer.Context, json: JSON = False) -> None:
     try:
         with _items(context.obj) as items:
             clean = _as_json(items) if json else _as_text(items)
-    except CANNOT_CHECK as error:
+    except _cannot_check() as error:
         output.err.print(f"rapport: {error}", style="red", markup=False, soft_wrap=True)
         raise typer.Exit(UNCHECKED) from None
     raise typer.Exit(0 if clean else 1)
+
+
+def _cannot_check() -> tuple[type[Exception], ...]:
+    import duckdb
+    from eventsourcing.persistence import PersistenceError
+
+    from infra.duckdb import DatabaseLocked
+    from infra.nats_server import ServerStartError
+
+    return (NodeError, RequestRefused, ServerStartError, DatabaseLocked, PersistenceError, duckdb.Error)
 
 
 @contextlib.contextmanager
@@ -56,6 +59,12 @@ def _items(settings: Settings) -> Iterator[Iterable[dict[str, Any]]]:
         if client is not None:
             yield client.lines("/v1/ledger/verification")
             return
+    from api.evidence import evidence
+    from api.http.ledger import as_line
+    from api.node import last_checkpoint
+    from api.restoring import unrecognised_in
+    from consumers.verification import verify
+
     with evidence(settings) as found:
         unknown = unrecognised_in(found, settings)
         yield map(
@@ -172,6 +181,10 @@ def restore_command(
     Shows what it would do and asks. Only possible while the ledger holds the beginning of what the mirror saw and
     nothing else. Stop the node first. May be repeated whenever it was interrupted.
     """
+    from api.evidence import evidence
+    from api.restoring import plan, restore
+    from consumers.restoring import RestoreRefused
+
     with running(context.obj) as client:
         if client is not None:
             raise NodeError("a node serves this data folder; stop it, then restore")
@@ -192,7 +205,7 @@ def restore_command(
     _answer(planned, json=json)
 
 
-def _advance(bar: Bar, task: TaskID, planned: Plan) -> Any:
+def _advance(bar: Bar, task: TaskID, planned: "Plan") -> Any:
     lost = planned.survey.lost
     first, total = (lost[0], planned.survey.census.events) if lost else (1, 0)
     bar.reset(task, description="putting back", total=total)
@@ -206,7 +219,7 @@ def _confirmed() -> bool:
         return False
 
 
-def _answer(planned: Plan, *, json: bool) -> None:
+def _answer(planned: "Plan", *, json: bool) -> None:
     if json:
         output.as_json(planned.document())
     elif planned.is_nothing:

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from eventsourcing.persistence import PersistenceError
 from pydantic import ValidationError
 
 from api.cli import (
@@ -35,17 +34,8 @@ from api.cli import (
 from api.cli.client import RequestRefused
 from api.cli.output import err
 from api.http.roles import Role
-from api.importing import FileRefused
-from api.node import NodeError
-from api.sql.refusals import QueryRefused
-from consumers.restoring import RestoreRefused
-from domain.errors import Refused
 from infra import logging
-from infra.crypto.master import MasterKeyError
-from infra.crypto.sealing import SealBrokenError
-from infra.duckdb import DatabaseLocked
 from infra.memory import bound
-from infra.nats_server import ServerStartError
 from infra.settings import Settings
 
 app = typer.Typer(
@@ -69,21 +59,6 @@ app.add_typer(feed.app, name="feed")
 app.add_typer(subscribers.app, name="subscribers")
 app.add_typer(access_log.app, name="access")
 app.add_typer(webhooks.app, name="webhooks")
-
-EXPECTED = (
-    Refused,
-    RequestRefused,
-    QueryRefused,
-    FileRefused,
-    NodeError,
-    RestoreRefused,
-    ServerStartError,
-    DatabaseLocked,
-    MasterKeyError,
-    SealBrokenError,
-    PersistenceError,
-)
-"""What can go wrong without a fault in Rapport; each says in one sentence what happened and what to do."""
 
 
 COLLECT_AFTER = (20_000, 20, 50)
@@ -115,7 +90,7 @@ def main() -> None:
     gc.set_threshold(*COLLECT_AFTER)
     try:
         app()
-    except EXPECTED as error:
+    except _expected() as error:
         sys.exit(_fail(str(error), 1))
     except ValidationError as error:
         first = error.errors()[0]
@@ -127,6 +102,24 @@ def main() -> None:
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # whoever read us has enough
         sys.exit(0)
+
+
+def _expected() -> tuple[type[Exception], ...]:
+    """What can go wrong without a fault in Rapport; each says in one sentence what happened and what to do."""
+    from eventsourcing.persistence import PersistenceError
+
+    from api.failures import NodeError
+    from api.importing import FileRefused
+    from api.sql.refusals import QueryRefused
+    from consumers.restoring import RestoreRefused
+    from domain.errors import Refused
+    from infra.crypto.master import MasterKeyError
+    from infra.crypto.sealing import SealBrokenError
+    from infra.duckdb import DatabaseLocked
+    from infra.nats_server import ServerStartError
+
+    of_the_server = (NodeError, RestoreRefused, ServerStartError, DatabaseLocked, PersistenceError)
+    return (Refused, RequestRefused, QueryRefused, FileRefused, MasterKeyError, SealBrokenError, *of_the_server)
 
 
 def _fail(sentence: str, code: int) -> int:

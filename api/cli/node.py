@@ -4,7 +4,7 @@ import contextlib
 import socket
 import threading
 from collections.abc import Iterator
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.progress import BarColumn, TaskProgressColumn, TextColumn
@@ -15,12 +15,13 @@ from api.cli.client import RequestRefused, address, bind, connect, server_config
 from api.cli.ledger import unrecognised
 from api.cli.parameters import JSON
 from api.cli.subscribers import state as state_of
-from api.demo import run_demo
+from api.failures import NodeError
 from api.generator import DEFAULT_CANDIDATES
-from api.http.serving import Server
-from api.node import Node, NodeError
-from infra.nats_server import EmbeddedServer
-from projections.computing import Progress
+
+if TYPE_CHECKING:
+    from api.node import Node
+    from infra.nats_server import EmbeddedServer
+    from projections.computing import Progress
 
 INTERRUPTED = 130
 
@@ -39,6 +40,8 @@ def up(
     port: Annotated[int | None, typer.Option(min=0, max=65535, help="Default: 8642; 0 takes a free one.")] = None,
 ) -> None:
     """Serve the HTTP API until Ctrl-C."""
+    from api.node import Node
+
     given = {k: v for k, v in {"host": host, "port": port}.items() if v is not None}
     settings = context.obj.model_copy(update=given)
     listener = bind(settings)
@@ -56,7 +59,7 @@ def up(
 
 
 @contextlib.contextmanager
-def building_bar(*, quiet: bool) -> Iterator[Progress]:
+def building_bar(*, quiet: bool) -> "Iterator[Progress]":
     """A bar on standard error, if that is a terminal, from the first progress until the block ends."""
     columns = (TextColumn("building {task.description}"), BarColumn(), TaskProgressColumn())
     off = quiet or not output.err.is_terminal
@@ -65,12 +68,14 @@ def building_bar(*, quiet: bool) -> Iterator[Progress]:
         yield lambda view, done: bar.update(task, description=view, completed=done, visible=True)
 
 
-def _serve(node: Node, listener: socket.socket) -> None:
+def _serve(node: "Node", listener: socket.socket) -> None:
     """Serves until interrupted. Raises NodeError when the embedded nats-server ends before."""
+    from api.http.serving import Server
+
     http = Server(server_config(node))
     ended = threading.Event()
 
-    def watch(server: EmbeddedServer) -> None:
+    def watch(server: "EmbeddedServer") -> None:
         server.wait()
         ended.set()
         http.should_exit = True
@@ -88,6 +93,8 @@ def demo(
     seed: Annotated[int, typer.Option()] = 1,
 ) -> None:
     """The whole path on a temporary data folder: generate, import, look at the views, replay a trail."""
+    from api.demo import run_demo
+
     run_demo(candidates, seed)
 
 

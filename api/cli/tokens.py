@@ -5,7 +5,6 @@ from typing import Annotated
 import typer
 
 from api.http.roles import Role, Tokens
-from api.node import prepare_folder
 
 
 def register(app: typer.Typer) -> None:
@@ -21,5 +20,7 @@ def token(
 
     Example: curl --oauth2-bearer "$(rapport token analyst)" http://127.0.0.1:8642/v1/status
     """
+    from api.node import prepare_folder
+
     prepare_folder(context.obj.data)
     typer.echo(Tokens.of(context.obj.tokens_file)[role or Role(context.obj.role)])

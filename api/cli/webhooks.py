@@ -9,7 +9,7 @@ import typer
 from api.cli import output
 from api.cli.client import connect
 from api.cli.parameters import JSON
-from api.http.dead_letters import LETTER
+from api.references import LETTER
 
 app = typer.Typer(help="Providers whose webhooks are taken.", no_args_is_help=True)
 

@@ -9,15 +9,11 @@ from typing import IO, Any
 
 import orjson
 
-from api.disclosure.document import Person
-from api.disclosure.gathering import EVENTS_FILE, Gathered
+from api.disclosure.document import DOCUMENT, EVENTS_FILE, NAMES, Person
+from api.disclosure.gathering import Gathered
 from api.disclosure.page import page
 from api.disclosure.portable import portable
 from api.disclosure.resume import resume
-
-DOCUMENT = "person.json"
-NAMES = (DOCUMENT, EVENTS_FILE, "portable.json", "resume.json", "index.html", "README.txt")
-"""The files, in the order in which they are written: the first says whose export it is."""
 
 README = """\
 What is held about you

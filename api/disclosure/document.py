@@ -16,6 +16,10 @@ FORMAT: Literal["rapport-person"] = "rapport-person"
 VERSION: Literal[1] = 1
 """Raised when a field goes or means something else; a new field alone does not."""
 
+DOCUMENT, EVENTS_FILE = "person.json", "events.ndjson"
+NAMES = (DOCUMENT, EVENTS_FILE, "portable.json", "resume.json", "index.html", "README.txt")
+"""The files of an export, in the order in which they are written: the first says whose it is."""
+
 Row = dict[str, Any]
 
 

@@ -11,6 +11,7 @@ from duckdb import DuckDBPyConnection
 from api import requesting
 from api.disclosure import events as of_events
 from api.disclosure.document import (
+    EVENTS_FILE,
     FORMAT,
     VERSION,
     Asked,
@@ -39,7 +40,6 @@ from infra.identifiers import identifiers_of
 from projections import person, queries
 from projections.view import View
 
-EVENTS_FILE = "events.ndjson"
 MOST_REQUESTS = 1_000_000
 
 

@@ -1,13 +1,18 @@
 """Analytics: SQL over the views, what there is to ask, and copies to take away."""
 
-import queue
+import asyncio
+import contextlib
 import threading
-from collections.abc import Iterator
+import traceback
+from collections.abc import AsyncIterator, Callable, Iterator
 from datetime import date
+from functools import partial
 from typing import IO, Annotated, Any
 
+import duckdb
 import orjson
-from fastapi import APIRouter, Header, Query, Response
+import structlog
+from fastapi import APIRouter, Header, Query, Request, Response
 from fastapi.responses import JSONResponse, StreamingResponse
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -16,7 +21,9 @@ from api.http.callers import Calling
 from api.http.parameters import Cursor, NodeUpToDate
 from api.http.problems import problem
 from api.http.reads import Noting, reads, reads_nothing
-from api.http.roles import COPIES, EVERY_ROLE, RIGHTS
+from api.http.rights import RIGHTS
+from api.http.roles import COPIES, EVERY_ROLE
+from api.http.threads import MOST_WAITING, Threads
 from api.node import Node
 from api.sql import catalogue
 from api.sql.formats import Format, accepted
@@ -27,8 +34,12 @@ from projections.publishing import PublishingFailed, Snapshot, parquet
 
 CHUNK_BYTES = 1_000_000
 ROWS = ("done", "total")
+QUIET_S = 1.0
+
+Tell = Callable[[dict[str, Any]], None]
 
 router = APIRouter(tags=["analytics"])
+log = structlog.get_logger()
 
 
 class SelectRequest(BaseModel):
@@ -89,27 +100,61 @@ def describe(
     responses={200: {"content": {"application/x-ndjson": {}}}},
     openapi_extra=reads(Read.SNAPSHOT) | COPIES,
 )
-def publish(node: NodeUpToDate) -> StreamingResponse:
-    """NDJSON: `{"progress": {"done": …, "total": …}}` in rows, at last `{"snapshot": …}` or `{"error": …}`."""
-    return StreamingResponse(_publishing(node), media_type="application/x-ndjson")
+async def publish(request: Request, node: NodeUpToDate) -> Response:
+    """NDJSON: `{"progress": {"done": …, "total": …}}` in rows, at last `{"snapshot": …}` or `{"error": …}`.
+
+    One that is being written is written to its end when its client goes away; one that still waits is not.
+    """
+    threads: Threads = request.app.state.threads
+    if (refusal := _too_many(threads)) is not None:
+        return refusal
+    told: asyncio.Queue[dict[str, Any]] = asyncio.Queue()
+    left = threading.Event()
+    loop = asyncio.get_running_loop()
+
+    def tell(document: dict[str, Any]) -> None:
+        with contextlib.suppress(RuntimeError):  # the server is gone, and with it whoever asked
+            loop.call_soon_threadsafe(told.put_nowait, document)
+
+    threads.copies.begin(lambda: None if left.is_set() else _publish(node, tell))
+    return StreamingResponse(_lines(request, told, left), media_type="application/x-ndjson")
 
 
-def _publishing(node: Node) -> Iterator[bytes]:
-    said: queue.SimpleQueue[dict[str, Any]] = queue.SimpleQueue()
+async def _lines(request: Request, told: asyncio.Queue[dict[str, Any]], left: threading.Event) -> AsyncIterator[bytes]:
+    """What is told, by the line, until the last; `left` is set when nobody listens any more."""
+    document: dict[str, Any] = {"progress": None}
+    try:
+        while "progress" in document:
+            try:
+                document = await asyncio.wait_for(told.get(), QUIET_S)
+            except TimeoutError:
+                if await request.is_disconnected():
+                    return
+            else:
+                yield orjson.dumps(document) + b"\n"
+    finally:
+        left.set()
 
-    def run() -> None:
-        try:
-            published = node.publisher.publish(lambda *rows: said.put({"progress": dict(zip(ROWS, rows, strict=True))}))
-            said.put({"snapshot": as_document(published)})
-        except PublishingFailed as error:
-            said.put({"error": str(error)})
 
-    threading.Thread(target=run, name="rapport-snapshot").start()
-    while True:
-        line = said.get()
-        yield orjson.dumps(line) + b"\n"
-        if "progress" not in line:
-            return
+def _publish(node: Node, tell: Tell) -> None:
+    """Publishes, and tells how it goes, and how it ended, whatever happens."""
+    try:
+        published = node.publisher.publish(lambda *rows: tell({"progress": dict(zip(ROWS, rows, strict=True))}))
+        tell({"snapshot": as_document(published)})
+    except PublishingFailed as error:
+        tell({"error": str(error)})
+    except duckdb.ConnectionException:
+        tell({"error": "the views' file is being opened again; try again shortly"})
+    except BaseException as error:  # noqa: BLE001 - the answer has begun; whoever asked is told in it
+        place = traceback.extract_tb(error.__traceback__)[-1]
+        log.error("snapshot not published", error=type(error).__name__, file=place.filename, line=place.lineno)
+        tell({"error": f"a fault in Rapport ({type(error).__name__}); the node's log has the rest"})
+
+
+def _too_many(threads: Threads) -> JSONResponse | None:
+    if not threads.copies.is_full:
+        return None
+    return problem(503, "snapshots-busy", f"{MOST_WAITING} wait for a snapshot already", {"Retry-After": "5"})
 
 
 @router.get(
@@ -118,13 +163,17 @@ def _publishing(node: Node) -> Iterator[bytes]:
     response_class=Response,
     openapi_extra=reads(Read.SNAPSHOT) | COPIES,
 )
-def snapshot(
+async def snapshot(
+    request: Request,
     node: NodeUpToDate,
     fresh: Annotated[bool, Query(description="publish one first, if anything has happened since the last")] = False,
     if_none_match: Annotated[str | None, Header()] = None,
 ) -> Response:
     """Everything but personal data, to open read-only with DuckDB 1.5 or later. Published now if there is none."""
-    newest, file = node.publisher.open(fresh=fresh)
+    threads: Threads = request.app.state.threads
+    if (refusal := _too_many(threads)) is not None:
+        return refusal
+    newest, file = await threads.copies.begin(partial(node.publisher.open, fresh=fresh))
     tag = f'"{newest.seq}-{newest.published_at.timestamp():.6f}"'
     headers = {"ETag": tag, "Rapport-Seq": str(newest.seq)}
     if if_none_match is not None and tag in (part.strip() for part in if_none_match.split(",")):

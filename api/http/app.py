@@ -43,6 +43,7 @@ from api.http.rate import Rate
 from api.http.reads import RecordedReads
 from api.http.roles import Tokens
 from api.http.streams import Streams
+from api.http.threads import Threads
 from api.node import Node
 from infra.oidc import issuer_of
 
@@ -91,6 +92,8 @@ def create_app(node: Node) -> FastAPI:
     app.state.refused_rate = Rate(node.settings.refused_per_s, node.settings.refused_burst)
     app.state.streams = Streams()
     app.state.arriving = Arriving()
+    app.state.threads = Threads()
+    app.state.documents = interactions.room()
     app.state.turns = Turns(node)
     app.state.metrics = metrics.registry_of(node)
     app.add_middleware(RecordedReads)  # the first, and so the one next to the routes

@@ -3,11 +3,13 @@
 from dataclasses import dataclass, replace
 from typing import Annotated
 
+from anyio.to_thread import run_sync
 from fastapi import Depends, Request
-from fastapi.concurrency import run_in_threadpool
 
 from api.http.roles import Role, Tokens, UnknownToken, roles_of
+from api.http.threads import Threads
 from domain.interaction import DEFAULT_ACTOR
+from infra.jwks import KeysUnavailable
 from infra.oidc import Claims, Issuer, TokenRefused
 
 IDENTITY_PROVIDER = "oidc"
@@ -36,8 +38,15 @@ class Caller:
     """Name of the token: that of its role, or `oidc` for one of the identity provider's."""
     subject: str | None = None
     """Who it is, as the identity provider calls them. A generated token stands for a role, and for nobody."""
+    until: float | None = None
+    """When the token ceases to count, in seconds since 1970; None for a generated one."""
     correlation: str | None = None
     """What ties this request to what comes of it; see `api.http.correlating`."""
+
+    @property
+    def name(self) -> str:
+        """By which callers are told apart, where what each may have is counted."""
+        return f"{self.token} {self.subject}"
 
     @property
     def actor(self) -> str:
@@ -66,10 +75,10 @@ async def permitted(request: Request) -> None:
     state = request.app.state
     try:
         caller = await _known(request, roles)
-    except (NoToken, UnknownToken, TokenRefused):
+    except (NoToken, UnknownToken, TokenRefused, KeysUnavailable):  # keys are asked for by tokens of anybody's making
         state.refused_rate.take("" if request.client is None else request.client.host)
         raise
-    state.rate.take(f"{caller.token} {caller.subject}")
+    state.rate.take(caller.name)
     request.state.caller = replace(caller, correlation=request.state.correlation)
     if (found := caller.role) not in roles:
         names = f"the roles {', '.join(roles[:-1])} and {roles[-1]}" if len(roles) > 1 else f"the role {roles[0]}"
@@ -80,7 +89,8 @@ async def _known(request: Request, roles: tuple[Role, ...]) -> Caller:
     token = _presented(request)
     issuer: Issuer | None = request.app.state.issuer
     if issuer is not None and issuer.is_one(token):
-        return _of_provider(await run_in_threadpool(issuer.verified, token), roles)
+        threads: Threads = request.app.state.threads
+        return _of_provider(await run_sync(issuer.verified, token, limiter=threads.tokens), roles)
     tokens: Tokens = request.app.state.tokens
     role = tokens.role_of(token)
     return Caller(role, role.value)
@@ -103,7 +113,8 @@ def _of_provider(claims: Claims, wanted: tuple[Role, ...]) -> Caller:
     has = [role for role in WIDEST_FIRST if role.value in claims.roles]
     if not has:
         raise RoleRefused("the token is good, but gives its bearer none of the roles here")
-    return Caller(next((role for role in has if role in wanted), has[0]), IDENTITY_PROVIDER, claims.subject)
+    role = next((role for role in has if role in wanted), has[0])
+    return Caller(role, IDENTITY_PROVIDER, claims.subject, claims.until)
 
 
 async def _caller(request: Request) -> Caller:  # a coroutine: any other dependency waits for a thread

@@ -5,9 +5,10 @@ from typing import Annotated, Any, Literal
 from fastapi import APIRouter, Path, Query
 from fastapi.responses import Response
 
+from api.histories import now_of_any
 from api.http import rendering
 from api.http.consent_record import consent_records
-from api.http.parameters import AsOf, CandidateId, KnownAt, NodeUpToDate
+from api.http.parameters import AsOfOrNow, CandidateId, KnownAt, NodeUpToDate
 from api.http.reads import Noting, reads
 from api.http.roles import OFFICERS, PERSON
 from api.proof import evidence_of
@@ -29,7 +30,7 @@ router = APIRouter(prefix="/v1/compliance", tags=["compliance"])
 def consent_trail(
     candidate: CandidateId,
     node: NodeUpToDate,
-    as_of: AsOf,
+    as_of: AsOfOrNow = None,
     known_at: KnownAt = None,
     form: Annotated[
         Literal["rapport", "ts27560"],
@@ -37,7 +38,8 @@ def consent_trail(
     ] = "rapport",
 ) -> dict[str, Any]:
     """Every event that bears on consent, from the ledger itself, with the standing each led to."""
-    found = trail(candidate, node.histories(candidate), as_of, known_at)
+    histories = node.histories(candidate)
+    found = trail(candidate, histories, as_of or now_of_any(histories), known_at)
     return rendering.trail(found) if form == "rapport" else consent_records(found)
 
 
@@ -49,8 +51,8 @@ def consent_trail(
 def evidence(
     node: NodeUpToDate,
     seen: Noting,
-    as_of: AsOf,
     ref: Annotated[str, Path(description="id, email, +phone, profile link or system:key; of an erased person the id")],
+    as_of: AsOfOrNow = None,
     known_at: KnownAt = None,
 ) -> Response:
     """The evidence file: stored bytes, inclusion proofs, signed checkpoint. `docs/proof.md` says what it shows."""
@@ -75,18 +77,18 @@ def evidence(
 def contactability(
     candidate: CandidateId,
     node: NodeUpToDate,
-    as_of: AsOf,
     channel: Channel,
     purpose: Purpose = DEFAULT_PURPOSE,
+    as_of: AsOfOrNow = None,
     known_at: KnownAt = None,
 ) -> dict[str, Any]:
     """Yes or no, the state it rests on and the event that decides, from the ledger itself."""
-    held = node.standing(candidate, channel, purpose, as_of, known_at)
+    held, at = node.standing(candidate, channel, purpose, as_of, known_at)
     return {
         "candidate": node.forest_of(candidate).canonical(candidate),
         "channel": channel,
         "purpose": purpose,
-        "as_of": as_of.isoformat(),
+        "as_of": at.isoformat(),
         "known_at": known_at,
         "contactable": held.contactable,
         "status": str(held.status),

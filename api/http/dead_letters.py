@@ -1,7 +1,6 @@
 """Dead letters: events that cannot be used, webhook deliveries that could not be recorded, and trying them again."""
 
 import base64
-import re
 from contextlib import contextmanager
 from datetime import datetime
 from itertools import islice
@@ -18,6 +17,7 @@ from api.http.reads import reads
 from api.http.roles import OFFICERS, OPERATORS
 from api.intake import Intake
 from api.node import Node
+from api.references import LETTER
 from consumers.retrying import retry
 from domain.access import Read
 from infra.ingest_letters import Letter
@@ -29,7 +29,6 @@ PAGE = 1_000
 """Letters of ingest in one answer, the oldest first."""
 
 Of = Literal["views", "ingest"]
-LETTER = re.compile(r"[iu][1-9]\d{0,17}")
 """`i12` is a dead letter of ingest, `u12` a delivery of an unknown kind."""
 
 router = APIRouter(tags=["operations"])

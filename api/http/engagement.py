@@ -7,7 +7,17 @@ from fastapi.responses import PlainTextResponse
 from pydantic import BaseModel, ConfigDict, Field
 
 from api.http.callers import Caller, Calling
-from api.http.parameters import AsOf, CandidateId, Cursor, KnownAt, NodeUpToDate, canonical_of, looking
+from api.http.parameters import (
+    WAIT_S,
+    AsOf,
+    CandidateId,
+    Cursor,
+    KnownAt,
+    NodeUpToDate,
+    canonical_of,
+    come_again,
+    looking,
+)
 from api.http.reads import Noting, reads, reads_nothing
 from api.http.roles import EVERY_ROLE, PERSON, Role
 from api.node import ViewsBehind
@@ -73,7 +83,8 @@ def compare(request: WhatIf, node: NodeUpToDate, seen: Noting, caller: Calling) 
     """Beside the ranks and scores of the model in force, which stays as it is. An analyst is shown no names."""
     other = EngagementModel.from_toml(request.model)
     as_of = request.as_of or utc_now()
-    rows = what_if(node.projector, other, as_of, request.limit)
+    with come_again():
+        rows = what_if(node.projector, other, as_of, request.limit, wait_s=WAIT_S)
     seen.persons(row["canonical_id"] for row in rows)
     return {"as_of": as_of.isoformat(), "model": other.version, "candidates": _shown(rows, caller)}
 

@@ -51,6 +51,7 @@ class Acknowledgement(BaseModel):
 async def stream(
     request: Request,
     node: NodeUpToDate,
+    caller: Calling,
     types: Types = [],  # noqa: B006 - FastAPI's way to say "may be repeated"
     after: Annotated[int | None, Query(ge=0, le=2**53, description="feed position; 0 for all that is kept")] = None,
     last_event_id: Annotated[str, Header(description="takes precedence over `after`; empty as if it were absent")] = "",
@@ -58,7 +59,7 @@ async def stream(
     """Every message behind a position, and those to come; without a position only those to come.
 
     `id` is the feed position, `event` the type, `data` the CloudEvent. A reader that comes back with `Last-Event-ID`
-    misses nothing and gets nothing twice.
+    misses nothing and gets nothing twice. A stream ends when the token that it was asked for with does.
     """
     streams: Streams = request.app.state.streams
     if last_event_id and not _POSITION.fullmatch(last_event_id):
@@ -68,10 +69,10 @@ async def stream(
     if (refusal := _refusal(extent, place)) is not None:
         return refusal
     place = _from(extent, place)
-    if streams.is_full:
-        return problem(503, "feed-busy", "this node has as many readers of its feed as it takes", {"Retry-After": "10"})
+    if (why := streams.full_for(caller)) is not None:
+        return problem(503, "feed-busy", why, {"Retry-After": "10"})
     return StreamingResponse(
-        streams.read(node.feed, place, matching(types)),
+        streams.read(caller, node.feed, place, matching(types)),
         media_type=EVENT_STREAM,
         headers={"Cache-Control": "no-store", "X-Accel-Buffering": "no"},
     )

@@ -2,33 +2,66 @@
 
 from collections.abc import AsyncIterator, Callable, Sequence
 from functools import partial
+from http import HTTPStatus
 from typing import Annotated, Any
 
 import orjson
-from fastapi import APIRouter, Header, Query, Request
+from fastapi import APIRouter, Depends, Header, Query, Request
 from fastapi.responses import Response
+from starlette.exceptions import HTTPException
 
 from api.http import outcomes
-from api.http.backpressure import Turns
+from api.http.arriving import Arriving, NotWhole
+from api.http.backpressure import ComeAgain, Turns
+from api.http.body import WITHIN_S
 from api.http.callers import Caller, Calling
 from api.http.description import INTERACTIONS
 from api.http.once import TAKES_KEY
-from api.http.problems import problem
+from api.http.problems import MAX_BODY_BYTES
 from api.http.reads import WRITES
-from api.http.roles import PERSON
+from api.http.roles import OFFICERS, PERSON, Role, roles_of
 from api.http.streaming import NDJSON, AsTheyCome
+from api.intake import SHORT_BYTES
 from api.node import Node
-from domain.errors import InvalidInteraction
+from domain.candidate import BY_OFFICERS, OptedIn
+from domain.errors import InvalidInteraction, OptInWithoutEvidence
 from domain.interaction import Interaction, parse
 from infra.recording import Accepted, Outcome, Rejected
 
 CHUNK = 500
-"""Interactions decided and appended together."""
+"""Interactions decided and appended together; of long ones fewer: as soon as their lines have `CHUNK_BYTES`."""
+CHUNK_BYTES = 1_000_000
 
 MAX_LINE_BYTES = 1_000_000
-MAX_BODY_BYTES = 64_000_000
+MOST_JSON_BYTES = 8_000_000
+"""Of all JSON bodies that are coming, or are being recorded: made to, they take thirty times that, decoded."""
 
 router = APIRouter(tags=["interactions"])
+
+
+def room() -> Arriving:
+    """For the JSON bodies that one node takes at a time."""
+    return Arriving(MOST_JSON_BYTES, WITHIN_S)
+
+
+async def _whole(request: Request) -> AsyncIterator[bytes | None]:
+    """A JSON body, which counts until its answer is sent; None for NDJSON, which is read as it comes.
+
+    Raises ComeAgain or HTTPException.
+    """
+    turns: Turns = request.app.state.turns
+    turns.enter()
+    if NDJSON in request.headers.get("content-type", ""):
+        yield None
+        return
+    arriving: Arriving = request.app.state.documents
+    try:
+        async with arriving.body(request.stream(), MAX_BODY_BYTES) as body:
+            yield body
+    except NotWhole as error:
+        if error.status == HTTPStatus.SERVICE_UNAVAILABLE:
+            raise ComeAgain("busy", "too many JSON bodies come at a time", 1) from None
+        raise HTTPException(error.status, str(error)) from None
 
 
 @router.post(
@@ -37,6 +70,7 @@ router = APIRouter(tags=["interactions"])
 async def record(
     request: Request,
     caller: Calling,
+    body: Annotated[bytes | None, Depends(_whole)],
     accept: Annotated[str, Header()] = "*/*",
     history: bool = Query(
         False, description="emailed and messaged report what already happened elsewhere, and need no standing"
@@ -51,13 +85,10 @@ async def record(
     """
     node: Node = request.app.state.node
     turns: Turns = request.app.state.turns
-    turns.enter()
-    documents = _chunks(request)
-    if NDJSON not in request.headers.get("content-type", ""):
-        body = await _body(request)
-        if body is None:
-            return problem(413, "too-large", f"a JSON body may have {MAX_BODY_BYTES:,} bytes; send NDJSON for more")
-        document = _loads(body)
+    if body is None:
+        documents = _chunks(request)
+    else:
+        document = _loads(body) if len(body) <= SHORT_BYTES else await turns.run(_loads, body)
         if not isinstance(document, list):
             (outcome,) = await turns.run(record_all, node, [document], caller, facts=history)
             return outcomes.single(outcome)
@@ -78,21 +109,46 @@ async def _recorded(
 
 
 def record_all(node: Node, documents: Sequence[Any], caller: Caller, *, facts: bool) -> list[Outcome]:
-    """An outcome for each decoded document, in order; `caller` is who acts, where it is not a candidate."""
+    """An outcome for each document, in order: decoded JSON, or a line of it in bytes.
+
+    `caller` is who acts, where it is not a candidate.
+    """
     parsed = [_parse(d, caller) for d in documents]
     recorded = iter(node.recording.record([p for p in parsed if isinstance(p, Interaction)], facts=facts))
     return [next(recorded) if isinstance(p, Interaction) else p for p in parsed]
 
 
 def _parse(document: Any, caller: Caller) -> Interaction | Rejected:
+    document = _loads(document) if isinstance(document, bytes) else document
     if isinstance(document, Rejected):
         return document
     try:
         found = parse(document)
     except InvalidInteraction as error:
         return Rejected(error.code, str(error))
+    if (refusal := _not_theirs(found, caller)) is not None:
+        return refusal
     own = {"actor": caller.acting(found.actor), "correlation": found.correlation or caller.correlation}
     return found.model_copy(update=own)
+
+
+def _not_theirs(found: Interaction, caller: Caller) -> Rejected | None:
+    """Why it is not the caller's to record; None when it is."""
+    officers = roles_of(OFFICERS) or ()
+    if found.type in BY_OFFICERS and caller.role not in officers:
+        return Rejected(
+            "role-refused",
+            f"type: {found.type} is for the roles {' and '.join(officers)}, and the caller is {caller.role}; "
+            "present another token, or have an officer record it",
+        )
+    evidence = str(found.data.get("evidence") or "").strip()
+    if found.type == OptedIn.type and caller.role is Role.RECRUITER and not evidence:
+        return Rejected(
+            OptInWithoutEvidence.code,
+            "an opt-in that a recruiter records needs data.evidence: what shows that the person said so, "
+            "whoever actor is",
+        )
+    return None
 
 
 def _loads(text: bytes) -> Any:
@@ -102,29 +158,22 @@ def _loads(text: bytes) -> Any:
         return Rejected("invalid-json", f"not JSON: {error.msg} at byte {error.pos}")
 
 
-async def _body(request: Request) -> bytes | None:
-    body = bytearray()
-    async for piece in request.stream():
-        body += piece
-        if len(body) > MAX_BODY_BYTES:
-            return None
-    return bytes(body)
-
-
 async def _cut(documents: list[Any]) -> AsyncIterator[list[Any]]:
     for start in range(0, len(documents), CHUNK):
         yield documents[start : start + CHUNK]
 
 
 async def _chunks(request: Request) -> AsyncIterator[list[Any]]:
-    """Decoded lines, `CHUNK` at a time; blank lines are no lines."""
+    """Lines, `CHUNK` at a time, to be decoded by whoever records them; blank lines are no lines."""
     chunk: list[Any] = []
+    size = 0
     async for line in _lines(request):
         if line.strip():
-            chunk.append(_loads(line) if len(line) <= MAX_LINE_BYTES else _too_long())
-        if len(chunk) == CHUNK:
+            chunk.append(line if len(line) <= MAX_LINE_BYTES else _too_long())
+            size += len(line)
+        if len(chunk) == CHUNK or size >= CHUNK_BYTES:
             yield chunk
-            chunk = []
+            chunk, size = [], 0
     if chunk:
         yield chunk
 

@@ -10,10 +10,11 @@ from fastapi import APIRouter
 from fastapi.responses import StreamingResponse
 
 from api import status
+from api.failures import NodeError
 from api.http.parameters import NodeUpToDate
 from api.http.reads import reads_nothing
 from api.http.roles import OFFICERS
-from api.node import Node, NodeError, last_checkpoint
+from api.node import Node, last_checkpoint
 from consumers.verification import Finding, Progress, Summary, verify
 from infra.erasing import Unrecognised
 

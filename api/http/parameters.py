@@ -10,9 +10,14 @@ from fastapi import Depends, Path, Query, Request
 
 from api.node import Node, ViewsBehind
 from api.references import reference_of
+from api.sql import QueriesBusy
 from api.without_keys import candidate_meant
 from domain.event import UtcDatetime, utc_now
 from projections import queries
+from projections.one_at_a_time import ComputingBusy
+
+WAIT_S = 10.0
+"""For so long who asks for what is computed over everybody waits, on a thread, while something else is."""
 
 
 def _node(
@@ -62,6 +67,8 @@ def _as_of(
 
 
 AsOf = Annotated[datetime, Depends(_as_of)]
+AsOfOrNow = Annotated[UtcDatetime | None, Query(description="what was true then; now if absent")]
+"""For what comes from the ledger, whose clock may be ahead of ours: see `api.histories.now_of_any`."""
 KnownAt = Annotated[UtcDatetime | None, Query(description="what the ledger held then; now if absent")]
 
 
@@ -80,8 +87,17 @@ def looking(
         with node.projector.known.of_person(known_at, candidate_id, views) as then:
             yield then
     else:
-        with node.projector.known.of_all(known_at, views) as then:
+        with come_again(), node.projector.known.of_all(known_at, views, WAIT_S) as then:
             yield then
+
+
+@contextmanager
+def come_again() -> Iterator[None]:
+    """What is not computed because something else is, is refused as queries are of which too many run."""
+    try:
+        yield
+    except ComputingBusy as error:
+        raise QueriesBusy(str(error)) from None
 
 
 def _candidate(

@@ -2,9 +2,10 @@
 
 from collections.abc import Callable
 from http import HTTPStatus
-from typing import Any
+from typing import Any, TypeVar
 
 import duckdb
+import structlog
 from eventsourcing.persistence import OperationalError
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
@@ -22,8 +23,11 @@ from api.sql.refusals import QueriesBusy, QueryRefused
 from domain import errors
 from infra.crypto.master import KeysMissing
 from infra.jwks import KeysUnavailable
+from infra.logging import fault_of
 from infra.oidc import TokenRefused
 from projections.publishing import PublishingFailed
+
+log = structlog.get_logger()
 
 MAX_BODY_BYTES = 1_000_000
 """Of a request, where the route does not take more and count by itself."""
@@ -44,6 +48,7 @@ STATUS: dict[str, int] = {
     errors.RequestRefused.code: 409,
     errors.ErasedCandidate.code: 410,
     "invalid-json": 400,
+    "role-refused": 403,
     "too-large": 413,
 }
 
@@ -54,102 +59,130 @@ def problem(status: int, code: str, detail: str, headers: dict[str, str] | None 
     return JSONResponse(body | more, status, headers, media_type="application/problem+json")
 
 
-def too_large() -> JSONResponse:
+def too_large(path: str) -> JSONResponse:
     """For a body of more than `MAX_BODY_BYTES`."""
-    return problem(413, "too-large", f"a request's body may have {MAX_BODY_BYTES:,} bytes here")
+    more = "; send NDJSON for more, which may have any length" if path == "/v1/interactions" else ""
+    return problem(413, "too-large", f"a request's body may have {MAX_BODY_BYTES:,} bytes here{more}")
+
+
+Handlers = dict[type[Exception], Callable[[Request, Any], JSONResponse]]
+_Handler = TypeVar("_Handler", bound=Callable[[Request, Any], JSONResponse])
 
 
 def as_problem(request: Request, error: Exception) -> JSONResponse:
     """The problem document with which `error` is answered."""
-    handlers: dict[type[Exception], Callable[[Request, Exception], JSONResponse]] = request.app.exception_handlers
+    handlers: Handlers = request.app.state.problems
     handler = next(handlers[kind] for kind in type(error).__mro__ if kind in handlers)
     return handler(request, error)
 
 
+def _note(request: Request, error: Exception) -> None:
+    """A fault in the log, without its message, which may quote a row; the route without what was asked for on it."""
+    route = getattr(request.scope.get("route"), "path_format", None)
+    correlation = getattr(request.state, "correlation", None)
+    log.error("a request ended in a fault", route=route, correlation=correlation, **fault_of(error))
+
+
 def install(app: FastAPI) -> None:
     """Answers every refusal of the domain, and every fault of the parts below, with a problem document."""
+    handlers: Handlers = {}
+    app.state.problems = handlers
 
-    @app.exception_handler(errors.Refused)
+    def answers(kind: type[Exception]) -> Callable[[_Handler], _Handler]:
+        def take(handler: _Handler) -> _Handler:
+            async def at_once(request: Request, error: Exception) -> JSONResponse:
+                return handler(request, error)  # a function would wait for one of the threads, which may all be busy
+
+            handlers[kind] = handler
+            app.add_exception_handler(kind, at_once)
+            return handler
+
+        return take
+
+    @answers(errors.Refused)
     def _refused(_request: Request, error: errors.Refused) -> JSONResponse:
         return problem(STATUS.get(error.code, 409), error.code, str(error))
 
-    @app.exception_handler(RequestValidationError)
+    @answers(RequestValidationError)
     def _invalid(_request: Request, error: RequestValidationError) -> JSONResponse:
         first = error.errors()[0]
         place = ".".join(str(p) for p in first["loc"] if p not in ("body", "query", "path"))
         return problem(422, "invalid-request", f"{place or 'request'}: {first['msg'].removeprefix('Value error, ')}")
 
-    @app.exception_handler(HTTPException)
-    def _http(_request: Request, error: HTTPException) -> JSONResponse:
+    @answers(HTTPException)
+    def _http(request: Request, error: HTTPException) -> JSONResponse:
         if error.status_code == HTTPStatus.REQUEST_ENTITY_TOO_LARGE:
-            return too_large()
-        return problem(error.status_code, "http", str(error.detail), dict(error.headers or {}))
+            return too_large(request.url.path)
+        code = "too-slow" if error.status_code == HTTPStatus.REQUEST_TIMEOUT else "http"
+        return problem(error.status_code, code, str(error.detail), dict(error.headers or {}))
 
-    @app.exception_handler(ViewsBehind)
+    @answers(ViewsBehind)
     def _behind(_request: Request, error: ViewsBehind) -> JSONResponse:
         return problem(503, "views-behind", str(error), {"Retry-After": "1"})
 
-    @app.exception_handler(duckdb.ConnectionException)
+    @answers(duckdb.ConnectionException)
     def _reopening(_request: Request, _error: duckdb.ConnectionException) -> JSONResponse:
         return problem(503, "views-reopening", "the views' file is being opened again", {"Retry-After": "1"})
 
-    @app.exception_handler(KeysMissing)
+    @answers(KeysMissing)
     def _keys(_request: Request, error: KeysMissing) -> JSONResponse:
         return problem(503, "keys-missing", f"{error}; nothing was read or recorded")
 
-    @app.exception_handler(OperationalError)
+    @answers(OperationalError)
     def _ledger(_request: Request, error: OperationalError) -> JSONResponse:
         return problem(503, "ledger-unavailable", f"{error}; {SERVER_HINT}", {"Retry-After": "1"})
 
-    @app.exception_handler(QueryRefused)
+    @answers(QueryRefused)
     def _query(_request: Request, error: QueryRefused) -> JSONResponse:
         return problem(error.status, error.code, str(error))
 
-    @app.exception_handler(PublishingFailed)
+    @answers(PublishingFailed)
     def _publishing(_request: Request, error: PublishingFailed) -> JSONResponse:
         return problem(507, "snapshot-failed", str(error))
 
-    @app.exception_handler(NoToken)
+    @answers(NoToken)
     def _no_token(_request: Request, error: NoToken) -> JSONResponse:
         return problem(401, "no-token", str(error), {"WWW-Authenticate": "Bearer"})
 
-    @app.exception_handler(UnknownToken)
-    @app.exception_handler(TokenRefused)
+    @answers(UnknownToken)
+    @answers(TokenRefused)
     def _token(_request: Request, error: Exception) -> JSONResponse:
         return problem(401, "unknown-token", str(error), {"WWW-Authenticate": 'Bearer error="invalid_token"'})
 
-    @app.exception_handler(ComeAgain)
+    @answers(ComeAgain)
     def _again(_request: Request, error: ComeAgain) -> JSONResponse:
         return problem(503, error.code, str(error), {"Retry-After": str(error.retry_after_s)})
 
-    @app.exception_handler(TooOften)
+    @answers(TooOften)
     def _often(_request: Request, error: TooOften) -> JSONResponse:
         return problem(429, "too-many-requests", str(error), {"Retry-After": str(error.retry_after_s)})
 
-    @app.exception_handler(RoleRefused)
+    @answers(RoleRefused)
     def _role(_request: Request, error: RoleRefused) -> JSONResponse:
         return problem(403, "role-refused", str(error), {"WWW-Authenticate": 'Bearer error="insufficient_scope"'})
 
-    @app.exception_handler(KeysUnavailable)
+    @answers(KeysUnavailable)
     def _no_keys(_request: Request, error: KeysUnavailable) -> JSONResponse:
         return problem(503, "identity-provider-unavailable", str(error), {"Retry-After": "5"})
 
-    @app.exception_handler(NoSuchPlace)
+    @answers(NoSuchPlace)
     def _place(_request: Request, error: NoSuchPlace) -> JSONResponse:
         return problem(422, "invalid-request", str(error))
 
-    @app.exception_handler(UnknownParameter)
+    @answers(UnknownParameter)
     def _parameter(_request: Request, error: UnknownParameter) -> JSONResponse:
         return problem(422, "unknown-parameter", str(error))
 
-    @app.exception_handler(Exception)
-    def _fault(_request: Request, error: Exception) -> JSONResponse:
+    @answers(Exception)
+    def _fault(request: Request, error: Exception) -> JSONResponse:
+        _note(request, error)
         return problem(500, "fault", f"a fault in Rapport ({type(error).__name__}); the node's log has the rest")
 
-    @app.exception_handler(QueriesBusy)
+    @answers(QueriesBusy)
     def _busy(_request: Request, error: QueriesBusy) -> JSONResponse:
         return problem(503, "queries-busy", str(error), {"Retry-After": "1"})
 
-    @app.exception_handler(duckdb.Error)
-    def _views(_request: Request, error: duckdb.Error) -> JSONResponse:
+    @answers(duckdb.Error)
+    def _views(request: Request, error: duckdb.Error) -> JSONResponse:
+        _note(request, error)
         return problem(500, "views-failed", f"the views cannot answer: {type(error).__name__}")

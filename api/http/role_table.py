@@ -13,7 +13,8 @@ from fastapi.routing import APIRoute
 
 from api.http.app import PARTS
 from api.http.reads import declared
-from api.http.roles import OPEN_BECAUSE, RIGHTS, Role, roles_of
+from api.http.rights import RIGHTS
+from api.http.roles import OPEN_BECAUSE, Role, roles_of
 
 BEGIN = "## Routes\n"
 """From here on the document is made; what stands before is written by hand."""

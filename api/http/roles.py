@@ -1,4 +1,4 @@
-"""What each role may do: on every route, and in SQL. The tokens by which a node knows its own callers' roles."""
+"""What each role may do on every route. The tokens by which a node knows its own callers' roles."""
 
 import hmac
 import json
@@ -9,8 +9,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
-from api.node import NodeError
-from api.sql.rights import Rights
+from api.failures import NodeError
 
 
 class Role(StrEnum):
@@ -22,18 +21,6 @@ class Role(StrEnum):
     SERVICE = "service"
     ADMIN = "admin"
 
-
-_OPEN, _ALL = ("main",), ("main", "pii", "ops")
-
-RIGHTS: dict[Role, Rights] = {
-    #                      schemas  seconds  rows       bytes of the answer  memory
-    Role.ANALYST: Rights(_OPEN, 60.0, 1_000_000, 250_000_000, "512MB"),
-    Role.RECRUITER: Rights(_OPEN, 60.0, 1_000_000, 250_000_000, "512MB"),
-    Role.SERVICE: Rights(_OPEN, 60.0, 1_000_000, 250_000_000, "512MB"),
-    Role.COMPLIANCE: Rights(_ALL, 300.0, 5_000_000, 1_000_000_000, "1GB"),
-    Role.ADMIN: Rights(_ALL, 300.0, 5_000_000, 1_000_000_000, "1GB"),
-}
-"""A recruiter sees personal data person by person, in profile and timeline, and not by the table."""
 
 ROLES, OPEN_BECAUSE, BEARER = "x-roles", "x-open-because", "bearer"
 

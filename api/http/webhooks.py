@@ -6,13 +6,14 @@ its answer.
 
 import re
 from contextlib import suppress
+from functools import partial
 from http import HTTPStatus
 from typing import Annotated, Any
 
 import structlog
+from anyio.to_thread import run_sync
 from eventsourcing.persistence import DataError, OperationalError
 from fastapi import APIRouter, Path, Query, Request
-from fastapi.concurrency import run_in_threadpool
 from fastapi.responses import JSONResponse, Response
 from pydantic import BaseModel, ConfigDict, Field
 from starlette.requests import ClientDisconnect
@@ -22,6 +23,7 @@ from api.http.arriving import Arriving, NotWhole
 from api.http.problems import problem
 from api.http.reads import WRITES, reads_nothing
 from api.http.roles import OFFICERS, OPERATORS, open_to_anybody
+from api.http.threads import Threads
 from api.intake import SHORT_BYTES, Intake
 from consumers.webhooks.delivery import Answered, Asking, Delivery, ProvedByToken, Provider, Refused, Untimed
 from domain.event import utc_now
@@ -118,7 +120,7 @@ async def _take(request: Request, name: str, path_secret: str | None) -> Respons
         async with arriving.body(request.stream(), SHORTER.get(name, MAX_BODY_BYTES)) as body:
             headers = {key.decode("latin-1").lower(): value.decode("latin-1") for key, value in request.headers.raw}
             delivery = Delivery(headers, body, utc_now(), path_secret)
-            return await _in_turn(intake, provider, secrets, delivery, request.state.correlation)
+            return await _in_turn(request, provider, secrets, delivery)
     except NotWhole as error:
         is_busy = error.status == HTTPStatus.SERVICE_UNAVAILABLE
         intake.counted.note(provider.name, "postponed" if is_busy else "refused")
@@ -126,24 +128,19 @@ async def _take(request: Request, name: str, path_secret: str | None) -> Respons
         return problem(error.status, error.code, str(error), headers)
 
 
-async def _in_turn(
-    intake: Intake, provider: Provider, secrets: tuple[str, ...], delivery: Delivery, correlation: str
-) -> Response:
+async def _in_turn(request: Request, provider: Provider, secrets: tuple[str, ...], delivery: Delivery) -> Response:
+    intake: Intake = request.app.state.node.intake
     if intake.at_once >= MOST_AT_ONCE:
         return problem(503, "webhooks-busy", "too many deliveries at a time; send it again", {"Retry-After": "1"})
     intake.at_once += 1
     try:
-        return await _verified(intake, provider, secrets, delivery, correlation)
+        refusal = await _refusal(intake, request.app.state.threads, provider, delivery, secrets)
+        return refusal or await _stored(intake, provider, delivery, request.state.correlation)
     finally:
         intake.at_once -= 1
 
 
-async def _verified(
-    intake: Intake, provider: Provider, secrets: tuple[str, ...], delivery: Delivery, correlation: str
-) -> Response:
-    refusal = await _refusal(intake, provider, delivery, secrets)
-    if refusal is not None:
-        return refusal
+async def _stored(intake: Intake, provider: Provider, delivery: Delivery, correlation: str) -> Response:
     try:
         headers, body = delivery.headers, delivery.body
         taken = Taken(provider.name, delivery.received_at, headers, body, correlation=correlation)
@@ -158,20 +155,23 @@ async def _verified(
     return Response(status_code=provider.answer if isinstance(provider, Answered) else ACCEPTED)
 
 
-async def _at_once_or_on_a_thread(provider: Provider, delivery: Delivery, secrets: tuple[str, ...]) -> None:
+async def _at_once_or_on_a_thread(
+    threads: Threads, provider: Provider, delivery: Delivery, secrets: tuple[str, ...]
+) -> None:
     """Verifies. What is short takes a tenth of a millisecond; to hand it to a thread and back would take longer."""
     if len(delivery.body) > SHORT_BYTES or isinstance(provider, Asking):
-        await run_in_threadpool(provider.verify, delivery, secrets, delivery.received_at)
+        verify = partial(provider.verify, delivery, secrets, delivery.received_at)
+        await run_sync(verify, limiter=threads.deliveries)
     else:
         provider.verify(delivery, secrets, delivery.received_at)
 
 
 async def _refusal(
-    intake: Intake, provider: Provider, delivery: Delivery, secrets: tuple[str, ...]
+    intake: Intake, threads: Threads, provider: Provider, delivery: Delivery, secrets: tuple[str, ...]
 ) -> JSONResponse | None:
     """Why the delivery is not taken; None when it is the provider's."""
     try:
-        await _at_once_or_on_a_thread(provider, delivery, secrets)
+        await _at_once_or_on_a_thread(threads, provider, delivery, secrets)
         if isinstance(provider, ProvedByToken) and await intake.is_used(provider.name, *provider.proved(delivery)):
             raise Refused("replayed", "this signature came with something else before")
     except Refused as error:

@@ -6,6 +6,7 @@ each; `webhook-id` stays the same, and is signed, which makes it the id of what 
 
 `data` is an interaction as `POST /v1/interactions` takes it; `timestamp` is its `occurred_at` unless it has its own.
 Any other `data` is kept and shown. No sender speaks for a user of ours: in place of such an `actor` stands the sender.
+Nor does one do what officers do, whoever it says did it.
 """
 
 import hmac
@@ -18,7 +19,8 @@ from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
 from consumers.webhooks import payload
-from consumers.webhooks.delivery import REPLAY_WINDOW, Delivery, Happening, Refused
+from consumers.webhooks.delivery import REPLAY_WINDOW, Delivery, Happening, Refused, Unreadable
+from domain.candidate import BY_OFFICERS
 from domain.consent import TAKEN_BACK
 from domain.policy import ActorKind
 
@@ -87,11 +89,18 @@ class Standard:
         check(delivery, secrets, now, "webhook")
 
     def read(self, delivery: Delivery) -> list[Happening]:
-        """One interaction, or something that is kept. See `consumers.webhooks.delivery.Provider`."""
+        """One interaction, or something that is kept. An act of officers is Unreadable.
+
+        See `consumers.webhooks.delivery.Provider`.
+        """
         body = payload.document(delivery.body)
         kind, data = payload.word(body, "type"), body.get("data")
         if not (isinstance(data, dict) and "type" in data and "candidate" in data):
             return [Happening(kind, known=False)]
+        if str(data["type"]) in BY_OFFICERS:
+            raise Unreadable(
+                f"data.type: no sender may report {data['type']}; an officer records it at /v1/interactions"
+            )
         told = {"source": self.name, "actor": f"system:{self.name}", **data}
         if str(told["actor"]).partition(":")[0] == ActorKind.USER:
             told["actor"] = f"system:{self.name}"

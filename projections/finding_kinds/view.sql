@@ -17,6 +17,8 @@ from (values
         'Erase the person, or ask whether they want to stay and record their answer'),
     ('basis_missing', 'high', 'Art. 5(2), 6(1) GDPR',
         'Record the basis on which the data is held, or erase the person'),
+    ('basis_ended', 'high', 'Art. 6(1), 17(1)(b) GDPR',
+        'Erase the person, unless they answer a request for consent or there is another basis to record'),
     ('recipients_not_told', 'medium', 'Art. 19 GDPR',
         'Tell whoever was given the data, and record recipient_notified; where nobody was, with the recipient none'),
     ('open_without_tracking_basis', 'medium', 'Art. 6(1) GDPR; Art. 5(3) Directive 2002/58/EC',

@@ -11,10 +11,14 @@ and it is gone as of the moment at which it was. A contact that was made stays o
 - *notice_overdue*: whose data came from somebody else is told within the policy's months, and by the first message at
   the latest. A notice under Art. 13 or 14 ends it, whenever it was given.
 - *retention_due*: the policy's months after the last act of the person, or after what was first known of them. No open
-  is an act, and nothing that a machine did. When the last word on the person's applications is a rejection, they have
+  is an act, nothing that a machine did, and no word against contact. When the last word on every application of the
+  person is a rejection, they have
   not acted since and have given no consent to `recruiting`, the time for the rejected runs from the rejection. While
   processing is restricted nothing is due (Art. 18(1)(c)).
-- *basis_missing*: no basis was ever recorded, and no consent given; facts of people nobody sourced are found by this.
+- *basis_missing*: no basis was ever recorded, and no consent given, but for `open_tracking`; facts of people nobody
+  sourced are found by this.
+- *basis_ended*: there was one, and what is left is consent that was withdrawn, has expired or was never given. Whoever
+  opted out, or whose data is restricted, is kept for that.
 - *recipients_not_told*: a restriction, or a request for rectification or erasure that was fulfilled, and no
   `recipient_notified` about it. Who received data is not known here; where nobody did, the recipient is `none`.
 

@@ -1,13 +1,20 @@
 with
 happened as not materialized (
     select
-        i.canonical_id, e.id as candidate_id, e.seq, e.type, e.occurred_at, e.recorded_at, e.actor_kind, e.channel,
-        e.purpose, e.jurisdiction, e.matter,
+        i.canonical_id, e.id as candidate_id, e.seq, e.type, e.recorded_at, e.actor_kind, e.channel, e.purpose,
+        e.jurisdiction, e.job, e.matter,
+        -- What bears on standing holds at the latest from when it was recorded, as in `gdpr_audit`.
+        case
+            when e.type in ('opted_out', 'complained', 'opted_in', 'consent_given', 'consent_withdrawn',
+                'basis_recorded', 'restricted', 'restriction_lifted') then least(e.occurred_at, e.recorded_at)
+            else e.occurred_at
+        end as begins,
+        begins as occurred_at,
         -- When it happened and, for a tie, the ledger's order.
-        epoch_us(e.occurred_at)::hugeint * (1::hugeint << 63) + e.seq as moment
+        epoch_us(begins)::hugeint * (1::hugeint << 63) + e.seq as moment
     from events e
     join identity i on i.candidate_id = e.id
-    where e.kind = 'candidate' and e.occurred_at <= as_of()
+    where e.kind = 'candidate' and begins <= as_of()
 ),
 standing as not materialized (
     from gdpr_audit where valid_from <= as_of() and (valid_to is null or as_of() < valid_to)
@@ -37,7 +44,7 @@ person as (
 -- ── contacts and opens, by the standing that held then ──
 touch as not materialized (
     select canonical_id, candidate_id, seq, occurred_at, type,
-        case type when 'opened' then 'email' else channel end as channel,
+        case when type in ('emailed', 'opened') then 'email' else channel end as channel,
         case type when 'opened' then 'open_tracking' else purpose end as purpose
     from happened
     where type in ('emailed', 'messaged', 'opened')
@@ -86,18 +93,26 @@ untold as (
     left join touch on touch.canonical_id = obtained.canonical_id and touch.type <> 'opened'
     group by all
 ),
+-- What a person did with us. A word against contact is no reason to keep the data longer.
 act as (
     select canonical_id, max((occurred_at, seq, candidate_id)) as last
     from engagement_score
-    where made_by = 'human' and type <> 'opened' and occurred_at <= as_of()
+    where made_by = 'human' and occurred_at <= as_of()
+        and type not in ('opened', 'opted_out', 'complained', 'consent_withdrawn')
     group by canonical_id
 ),
-rejected as (
-    select canonical_id, max((occurred_at, seq, candidate_id)) as last
+application as (
+    select canonical_id, arg_max(type, moment) as type, max((occurred_at, seq, candidate_id)) as last
     from happened
     where type in ('applied', 'stage_changed', 'rejected', 'hired')
+    group by canonical_id, job
+),
+-- Who was turned down for every job.
+rejected as (
+    select canonical_id, max(last) as last
+    from application
     group by canonical_id
-    having arg_max(type, moment) = 'rejected'
+    having bool_and(type = 'rejected')
 ),
 kept as (
     select
@@ -200,16 +215,31 @@ missing as (
     select 'basis_missing' as kind, canonical_id, first_candidate_id as candidate_id, first_seq as seq,
         first_at as since
     from person
-    where canonical_id not in (select canonical_id from happened where type in ('basis_recorded', 'consent_given'))
+    where canonical_id not in (
+        select canonical_id
+        from happened
+        where type in ('basis_recorded', 'consent_given') and purpose <> 'open_tracking')
     union all
     select 'lia_missing', canonical_id, candidate_id, seq, occurred_at
     from happened
     where type = 'basis_recorded'
         and seq in (select because_seq from standing where status = 'legitimate_interest' and lia is null)
 ),
+-- A basis there was once, and there is none any more for any use but to keep who is not to be written to.
+ended as (
+    select
+        'basis_ended' as kind, canonical_id, arg_max(candidate_id, because_seq) as candidate_id,
+        max(because_seq) as seq, max(valid_from) filter (status <> 'no_basis') as since, list_sort(list_distinct(list(because_seq))) as seqs
+    from standing
+    where purpose <> 'open_tracking'
+    group by canonical_id
+    having bool_and(status in ('withdrawn', 'expired', 'consent_missing', 'no_basis')) and max(because_seq) is not null
+),
 found as (
     select kind, canonical_id, candidate_id, seq, since, due_at, seqs
     from reached
+    union all
+    select kind, canonical_id, candidate_id, seq, since, null, seqs from ended
     union all
     select kind, canonical_id, candidate_id, seq, due_at, due_at, seqs from dated where due_at <= as_of()
     union all

@@ -22,14 +22,14 @@ joined as (
     join above b on a.ancestor_id = b.ancestor_id and a.candidate_id <> b.candidate_id
     group by a.candidate_id, b.candidate_id
 ),
--- What a person says against contact holds as soon as it is known, even when its claimed time lies ahead.
+-- A statement holds at the latest from when it was recorded, even when its claimed time lies ahead.
 statement as materialized (
     select
         canonical_id, id as candidate_id, seq,
-        if(type in ('opted_out', 'complained', 'consent_withdrawn', 'restricted'),
-            least(occurred_at, recorded_at), occurred_at) as held_from,
+        least(occurred_at, recorded_at) as held_from,
         -- A restriction is of all use, whatever channel it came by.
         type, if(type in ('restricted', 'restriction_lifted'), null, e.channel) as channel, purpose, basis, expires_at,
+        if(type in ('restricted', 'restriction_lifted'), try_cast(matter ->> '$.request' as uuid), null) as request,
         lia, notice_version, wording_hash, method, language, right_used,
         -- When it holds from and, for a tie, the ledger's order.
         epoch_us(held_from)::hugeint * (1::hugeint << 63) + seq as place
@@ -53,7 +53,8 @@ cell as (
     join purpose using (canonical_id)
 ),
 held as (
-    select cell.cell, s.place, s.candidate_id, s.seq, s.held_from as occurred_at, s.type, s.basis, s.expires_at
+    select cell.cell, s.place, s.candidate_id, s.seq, s.held_from as occurred_at, s.type, s.basis, s.expires_at,
+        s.request
     from cell
     join statement s using (canonical_id)
     where (s.channel is null or s.channel = cell.channel)
@@ -69,10 +70,13 @@ answered as (
     where (later.candidate_id = h.candidate_id or later.seq > joined.seq)
         and case h.type
             when 'restricted' then later.type = 'restriction_lifted' and later.occurred_at > h.occurred_at
+                and (later.request = h.request) is distinct from false
             when 'opted_out' then later.type = 'opted_in' and later.occurred_at > h.occurred_at
             when 'complained' then later.type = 'opted_in' and later.occurred_at > h.occurred_at
             when 'consent_withdrawn' then later.type = 'consent_given' and later.occurred_at > h.occurred_at
+                and (later.expires_at > later.occurred_at) is distinct from false  -- not over when it was given
             when 'consent_given' then later.type in ('consent_given', 'consent_withdrawn')
+                and (later.expires_at > later.occurred_at) is distinct from false
             when 'basis_recorded' then later.type = 'basis_recorded'
             else false
         end

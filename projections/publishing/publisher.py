@@ -8,8 +8,8 @@ from typing import IO
 import duckdb
 import structlog
 
+from infra.replacing import discard
 from projections.publishing.copying import Progress
-from projections.publishing.files import discard
 from projections.publishing.snapshot import PublishingFailed, Snapshot, existing, position, publish
 
 log = structlog.get_logger()
@@ -41,7 +41,10 @@ class Publisher:
             self._thread.join()
 
     def publish(self, on_progress: Progress | None = None) -> Snapshot:
-        """A snapshot of now: a new one, or the newest when nothing has happened since. Raises PublishingFailed."""
+        """A snapshot of now: a new one, or the newest when nothing has happened since.
+
+        Raises PublishingFailed, or ConnectionException while the views' file is being opened again.
+        """
         with self._lock:
             return self._publish(on_progress)
 
@@ -55,7 +58,7 @@ class Publisher:
     def open(self, *, fresh: bool = False) -> tuple[Snapshot, IO[bytes]]:
         """The newest snapshot (made now if there is none, or `fresh`) and its file, which whoever gets it closes.
 
-        What replaces it later leaves the opened file as it is. Raises PublishingFailed.
+        What replaces it later leaves the opened file as it is. Raises as `publish` does.
         """
         with self._lock:
             newest = None if fresh else self._known()
@@ -63,17 +66,21 @@ class Publisher:
             return snapshot, snapshot.path.open("rb")
 
     def _publish(self, on_progress: Progress | None) -> Snapshot:
-        with self._cursor() as cursor:
-            known = self._known()
-            if known is not None and (known.seq, known.built_at) == position(cursor):
-                return known
-            try:
+        try:
+            with self._cursor() as cursor:
+                known = self._known()
+                if known is not None and (known.seq, known.built_at) == position(cursor):
+                    return known
                 self._path.parent.mkdir(mode=0o700, exist_ok=True)
                 self._newest = publish(cursor, self._path, self._told(on_progress))
                 self.failure = None
-            except OSError as error:
-                raise PublishingFailed(f"{self._path.parent} cannot be used: {error.strerror}") from error
-            return self._newest
+                return self._newest
+        except duckdb.ConnectionException:
+            raise
+        except duckdb.Error as error:
+            raise PublishingFailed(f"the views cannot be read: {type(error).__name__}") from error
+        except OSError as error:
+            raise PublishingFailed(f"{self._path.parent} cannot be used: {error.strerror}") from error
 
     def _known(self) -> Snapshot | None:
         """What is published; None also when somebody has taken the file away."""
@@ -95,7 +102,7 @@ class Publisher:
             try:
                 snapshot = self.publish()
                 log.info("snapshot published", seq=snapshot.seq, bytes=snapshot.size_bytes)
-            except (PublishingFailed, duckdb.Error) as error:
+            except Exception as error:  # noqa: BLE001 - a thread has nobody to raise to; `failure` says it
                 if self._stopping.is_set():
                     return
                 self.failure = error if isinstance(error, PublishingFailed) else PublishingFailed(type(error).__name__)

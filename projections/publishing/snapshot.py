@@ -12,8 +12,8 @@ import duckdb
 import pyarrow as pa
 
 from domain.event import utc_now
+from infra.replacing import replacing
 from projections.publishing.copying import Copy, Progress, query, text
-from projections.publishing.files import replacing
 
 STORAGE_VERSION = "v1.5.0"
 MEMORY_LIMIT = "512MB"

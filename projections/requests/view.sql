@@ -25,7 +25,8 @@ request as (
 )
 select
     canonical_id, candidate_id, request_id, asks_for, received_at,
-    (due_on::date + to_days(1)) at time zone 'UTC' as due_at,
+    -- More time there is only where the person was told before the first was over (Art. 12(3) GDPR).
+    case when extended_at < first_due_at then longer_due_at else first_due_at end as due_at,
     extended_at, extended_for, closed_at, outcome,
     case when closed_at is not null then 'closed' when due_at <= as_of() then 'overdue' else 'open' end as state,
     received_seq, extended_seq, closed_seq
@@ -33,7 +34,9 @@ from (
     select
         *,
         -- A month ends on the day of the same number, or on the last that it has; that day counts to its end.
-        (received_at at time zone 'UTC')::date + to_months(case when extended_at is null then 1 else 3 end) as due_on
+        (received_at at time zone 'UTC')::date as received_on,
+        ((received_on + to_months(1))::date + to_days(1)) at time zone 'UTC' as first_due_at,
+        ((received_on + to_months(3))::date + to_days(1)) at time zone 'UTC' as longer_due_at
     from request
 )
 join identity using (candidate_id)

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from api.disclosure.archive import EVENTS_FILE, NAMES
+from api.disclosure.document import EVENTS_FILE, NAMES
 from tests.e2e.harness import TIMEOUT_S, complaint, did, lines, ok, process, up
 
 ADA, BOB = "ada@example.com", "bob@example.com"

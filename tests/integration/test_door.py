@@ -48,9 +48,21 @@ def test_an_opt_out_dated_ahead_holds_at_once(http: httpx.Client) -> None:
     is_problem(post(http, did("emailed", who, ahead(0))), 409, "not-contactable")
 
 
-def test_an_email_dated_ahead_needs_standing_now_as_well(http: httpx.Client) -> None:
+def test_an_email_dated_ahead_needs_standing_then_and_now(http: httpx.Client) -> None:
+    who = known(http)
+    record(http, did("basis_recorded", who, basis="consent"))
+    is_problem(post(http, did("emailed", who, ahead(1))), 409, "not-contactable")
+    record(http, did("consent_given", who, expires_at=ahead(3), actor=SELF))
+    record(http, did("emailed", who, ahead(1)))
+    is_problem(post(http, did("emailed", who, ahead(4))), 409, "not-contactable")
+
+
+def test_an_opt_in_dated_ahead_does_not_undo_a_later_opt_out(http: httpx.Client) -> None:
+    """A local time sent as UTC; the click on unsubscribe came before the opt-in claims to have been."""
     who = known(http)
     record(http, did("opted_out", who), did("opted_in", who, ahead(3), actor=SELF))
+    last = record(http, did("opted_out", who, ahead(2)))
+    assert not contactable(http, who, last)
     is_problem(post(http, did("emailed", who, ahead(4))), 409, "not-contactable")
 
 

@@ -11,6 +11,7 @@ import subprocess
 import threading
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -244,6 +245,35 @@ def test_more_readers_than_a_node_takes_are_asked_to_come_back(
     refused = http.get("/v1/feed")
     is_problem(refused, 503, "feed-busy")
     assert refused.headers["retry-after"]
+
+
+def test_one_caller_takes_no_more_places_than_its_own(
+    node: Node, http: httpx.Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However many it asks for in the same moment; and others find places."""
+    until(lambda: not http_streams(http)._open)
+    monkeypatch.setattr(reading, "MOST_OF_ONE", 2)
+    seen = threading.Barrier(10)
+
+    def read(number: int) -> tuple[int, bytes]:
+        with http.stream("GET", "/v1/feed", params={"after": 0}) as answer:
+            pieces = answer.iter_bytes()  # which would close the stream if nothing held on to it
+            first = next(pieces, b"")
+            seen.wait(30)
+            if number == 0:
+                with client_of(str(http.base_url), node.settings, Role.ANALYST) as other:
+                    assert len(streamed(other, 1, after=0)) == 1
+            seen.wait(30)
+            return answer.status_code, first
+
+    record(http, did("sourced", somebody(), source="ats"))
+    relayed(http)
+    with ThreadPoolExecutor(10) as callers:
+        answers = list(callers.map(read, range(10)))
+    assert sum(first.startswith(b"retry") for _, first in answers) == 2
+    assert {status for status, first in answers if not first.startswith(b"retry")} <= {200, 503}
+    until(lambda: not http_streams(http)._open)
+    assert len(streamed(http, 1, after=0)) == 1
 
 
 def test_the_documents_are_open_and_the_feed_is_not(http: httpx.Client) -> None:

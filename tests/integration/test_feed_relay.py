@@ -9,7 +9,9 @@ import subprocess
 import sys
 import threading
 import time
+from collections import deque
 from collections.abc import Callable, Iterator
+from concurrent.futures import Future
 from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
@@ -28,7 +30,7 @@ from domain.published import Message
 from infra import codec
 from infra import feed as feeding
 from infra.crypto.sealing import new_key
-from infra.feed import Draft, Feed, Overtaken, Place
+from infra.feed import Draft, End, Feed, Overtaken, Place
 from infra.jetstream import Connection, JetStreamApplicationRecorder, LedgerReader, Stream, declare_stream
 from infra.jetstream.stream import erase_messages, get_message
 from infra.nats_server import EmbeddedServer
@@ -380,3 +382,81 @@ def test_on_three_servers_nothing_is_lost_or_doubled_when_leaders_die() -> None:
             last = LedgerReader(here, stream).last_seq()
             await_until(lambda: max(first.position, second.position) >= last, "the end")
         assert on_feed(here, feed) == expected(here, stream)
+
+
+# ── its thread goes on ──
+
+
+def test_a_turn_that_another_thread_has_just_taken_ends_nothing(connection: Connection, stream: Stream) -> None:
+    """Whoever says something while nobody relays refuses turns, and so does the relay."""
+
+    class Raced(deque[Any]):
+        raced = False
+
+        def popleft(self) -> Any:
+            if not self.raced:
+                self.raced = True
+                relay._refuse_turns()  # as another thread would, just here
+            return super().popleft()
+
+    relay = Relay(LedgerReader(connection, stream), Feed(connection, stream, URL), 0)
+    relay._turns = Raced()
+    with pytest.raises(Overtaken):
+        relay.say(lambda _end, _at: []).result(1)
+
+
+def test_what_others_say_badly_or_no_more_stops_nobody(connection: Connection, stream: Stream) -> None:
+    with relaying_over(connection, stream) as relay:
+        until(lambda: relay.is_active)
+
+        def badly(_end: End, _at: int) -> list[Draft]:
+            nonlocal given_up
+            given_up = relay.say(lambda _end, _at: [])
+            assert given_up.cancel()
+            raise KeyError("made up")
+
+        given_up: Future[End] = Future()
+        with pytest.raises(KeyError):
+            relay.say(badly).result(10)
+        fill(connection, stream, 1, 1)
+        until(is_whole(relay, stream, connection))
+        until(lambda: relay.failure is None)
+        assert given_up.cancelled()
+        assert relay._thread.is_alive()
+
+
+def test_a_fault_while_standing_by_is_said_and_gone_on_after(
+    connection: Connection, stream: Stream, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told = Message("pool.joined", None, "a", "2026-01-01T00:00:00Z", {})
+    with relaying_over(connection, stream) as relay:
+        until(lambda: relay.is_active)
+
+        def odd() -> End:
+            raise KeyError("made up")
+
+        with monkeypatch.context() as patch:
+            patch.setattr(relay._feed, "end", odd)
+            other = Feed(connection, stream, URL)
+            other.append([Draft(told, Place(ledger=0))], other.end())
+            fill(connection, stream, 1, 1)  # and is overtaken with it
+            until(lambda: relay.failure)
+            assert "a fault in Rapport: KeyError" in str(relay.failure)
+        until(is_whole(relay, stream, connection))
+        until(lambda: relay.failure is None)
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+def test_a_relay_whose_thread_has_ended_says_so(connection: Connection, stream: Stream) -> None:
+    relay = Relay(LedgerReader(connection, stream), Feed(connection, stream, URL), 0)
+    assert relay.failure is None, "it has not begun"
+
+    def ends() -> None:
+        raise SystemExit
+
+    relay._relay_or_stand_by = ends  # type: ignore[method-assign]
+    relay.start()
+    until(lambda: relay.failure)
+    assert "start the node again" in str(relay.failure)
+    relay.stop()
+    assert relay.failure is None, "it was told to end"

@@ -21,7 +21,8 @@ import pyarrow as pa
 import pytest
 
 from api.cli.client import bind, client_of, served
-from api.http.roles import RIGHTS, Role, Tokens
+from api.http.rights import RIGHTS
+from api.http.roles import Role, Tokens
 from api.node import Node
 from infra.logging import configure
 from infra.settings import Settings

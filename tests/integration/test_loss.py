@@ -393,15 +393,15 @@ def test_an_opt_out_that_the_ledger_lost_in_silence_does_not_turn_into_a_yes(
     with node_of(data) as node:
         record(node, did("sourced", 777), did("consent_given", 777, 1, notice_version="1", method="form"))
         id_ = node.recording.resolve(parse(did("tagged", 777, tag="x")).candidate)
-        assert node.standing(id_, Channel.EMAIL, "recruiting", utc_now()).contactable
+        assert node.standing(id_, Channel.EMAIL, "recruiting")[0].contactable
         record(node, did("opted_out", 777, 2, method="reply"))
-        assert not node.standing(id_, Channel.EMAIL, "recruiting", utc_now()).contactable
+        assert not node.standing(id_, Channel.EMAIL, "recruiting")[0].contactable
         record(node, *(did("tagged", 9, 3, tag=f"t{n}") for n in range(20)))
         node.wait_for(LAST + 23)
     flip_bit(data, LAST + 3)
     with node_of(data) as node:
         with pytest.raises(UnreadableCandidate, match="rapport verify"):
-            node.standing(id_, Channel.EMAIL, "recruiting", utc_now())
+            node.standing(id_, Channel.EMAIL, "recruiting")
         with pytest.raises(UnreadableCandidate, match="rapport verify"):
             node.histories(id_)
         email = did("emailed", 777, 59, message="m") | {"channel": "email", "occurred_at": utc_now().isoformat()}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -96,13 +97,31 @@ def test_tokens_of_the_roles_go_on_counting_beside_the_providers(here: Here) -> 
     assert here[1].get("/v1/status").status_code == 200
 
 
+def test_a_stream_of_the_feed_ends_with_the_token_that_it_was_asked_for_with(here: Here) -> None:
+    """Not by a broken connection; and what is asked for with it afterwards is refused."""
+    idp, _, http = here
+    until = int(time.time()) + 2
+    mine = bearer(idp, "crm-data", exp=until)
+    with http.stream("GET", "/v1/feed", headers=mine) as answer:
+        assert answer.status_code == 200
+        lines = list(answer.iter_lines())
+    assert lines[0].startswith("retry")
+    assert time.time() >= until
+    is_problem(http.get("/v1/feed", headers=mine), 401, "unknown-token")
+
+
 def test_without_the_providers_keys_its_tokens_are_503_and_the_nodes_own_still_count(tmp_path: Path) -> None:
     configure("error")
     with provider() as idp:
         idp.answers = False
-        settings = Settings(data=tmp_path / "data", port=0, oidc_issuer=idp.url, oidc_audience=AUDIENCE)
+        few = {"refused_burst": 2, "refused_per_s": 0.001}
+        settings = Settings(data=tmp_path / "data", port=0, oidc_issuer=idp.url, oidc_audience=AUDIENCE, **few)
         with Node(settings) as node, served(node) as url, client_of(url, settings, Role.ANALYST) as http:
             refused = http.get("/v1/status", headers=bearer(idp, "admin"))
             is_problem(refused, 503, "identity-provider-unavailable")
             assert refused.headers["retry-after"] == "5"
+            is_problem(http.get("/v1/status", headers=bearer(idp, "admin")), 503, "identity-provider-unavailable")
+            made_up = {"Authorization": "Bearer a.b.c"}
+            is_problem(http.get("/v1/status", headers=made_up), 429, "too-many-requests")
+            is_problem(http.get("/v1/status", headers=bearer(idp, "admin")), 429, "too-many-requests")
             assert http.get("/v1/status").status_code == 200

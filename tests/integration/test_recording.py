@@ -24,9 +24,10 @@ from api.node import Node
 from domain import errors
 from domain.candidate import CandidateEvent, Emailed, Merged, Unmerged, statement
 from domain.consent import STATEMENT_TYPES, standing
-from domain.event import Recorded
+from domain.event import Recorded, utc_now
 from domain.identity import Edge, Forest
 from domain.interaction import Reference, parse
+from domain.policy import Channel
 from infra.crypto.claims import Claims
 from infra.crypto.keyring import Keyring
 from infra.crypto.master import LocalMasterKey
@@ -805,3 +806,21 @@ def _may(events: list[Recorded[CandidateEvent]], id_: str, intention: Emailed) -
         if r.id in members and r.event.type in STATEMENT_TYPES
     ]
     return standing(held, intention.channel, intention.purpose, intention.occurred_at, forest.joined).contactable
+
+
+def test_a_node_whose_clock_is_behind_acts_on_what_the_ledger_holds(
+    node: Node, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An opt-out that came a moment ago by the server's clock lies ahead of the node's; nothing goes out meanwhile."""
+    who = somebody()
+    id_ = sourced(node, who)
+    accepted(node, did("basis_recorded", who, basis="legitimate_interest"))
+    (taken,) = accepted(node, did("opted_out", who, at=utc_now()))
+    node.wait_for(taken.seq)
+    behind = utc_now() - timedelta(minutes=10)
+    monkeypatch.setattr("infra.deciding.utc_now", lambda: behind)
+    monkeypatch.setattr("api.histories.utc_now", lambda: behind)
+    assert refusal(node, did("emailed", who, at=behind), facts=False) == "not-contactable"
+    held, at = node.standing(id_, Channel.EMAIL, "recruiting")
+    assert not held.contactable
+    assert at > behind

@@ -6,16 +6,19 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import httpx
 import pytest
 from fastapi.routing import APIRoute, iter_route_contexts
 
 from api.cli.client import client_of
-from api.http import create_app, role_table
+from api.http import role_table
+from api.http.app import create_app
 from api.http.roles import OPEN_BECAUSE, ROLES, Role, Tokens
 from api.node import Node
 from api.references import reference_of
+from domain.candidate import BY_OFFICERS
 from tests.integration.test_http import did, get, is_problem, record, running, somebody
 
 DOCUMENT = Path(__file__).parents[2] / "docs" / "roles.md"
@@ -165,6 +168,50 @@ def test_who_acts_is_who_calls_unless_they_may_act_for_others(
     assert answer.status_code == 201, answer.text
     events = get(clients[Role.ADMIN], f"/v1/candidates/{who}/timeline", min_seq=answer.json()["seq"])["events"]
     assert [event["actor"] for event in events if event["type"] == "tagged"] == [acted]
+
+
+@pytest.mark.parametrize("type_", sorted(BY_OFFICERS))
+def test_what_officers_do_nobody_else_records(here: Here, type_: str) -> None:
+    """It ends a protection, or says that a duty was met: neither a recruiter nor a service does, whoever they name."""
+    clients, matter = here[1], uuid4().hex
+    who = somebody()
+    asked = did("request_received", who, request=matter, asks_for="access")
+    record(clients[Role.ADMIN], did("sourced", who), asked, did("restricted", who, ground="unlawful"))
+    data = {
+        "request_extended": {"request": matter, "reason": "number"},
+        "request_closed": {"request": matter, "outcome": "fulfilled"},
+        "recipient_notified": {"recipient": "ats", "about": "restriction"},
+    }
+    said = did(type_, who, **data.get(type_, {}))
+    for role in (Role.RECRUITER, Role.SERVICE):
+        for actor in ("candidate:self", "user:compliance"):
+            one = clients[role].post("/v1/interactions", json=said | {"actor": actor}, params={"history": True})
+            assert "an officer" in is_problem(one, 403, "role-refused")
+        both = clients[role].post("/v1/interactions", json=[said, did("tagged", who, tag=role)]).json()["results"]
+        assert [r["status"] for r in both] == ["rejected", "accepted"]
+        assert both[0]["code"] == "role-refused"
+    assert clients[Role.COMPLIANCE].post("/v1/interactions", json=said).status_code == 201
+    assert clients[Role.ADMIN].post("/v1/interactions", json=said).status_code == 200, "known already"
+
+
+@pytest.mark.parametrize("evidence", [{}, {"evidence": None}, {"evidence": " "}])
+def test_an_opt_in_that_a_recruiter_records_needs_evidence_whoever_is_said_to_act(
+    here: Here, evidence: dict[str, Any]
+) -> None:
+    clients, who = here[1], somebody()
+    record(clients[Role.ADMIN], did("sourced", who), did("opted_out", who, actor="candidate:self"))
+    said = did("opted_in", who, "2026-03-02T09:30:00Z", actor="candidate:self", **evidence)
+    refused = clients[Role.RECRUITER].post("/v1/interactions", json=said)
+    assert "data.evidence" in is_problem(refused, 422, "opt-in-without-evidence")
+    proved = said | {"data": {"evidence": "letter of 2 March"}}
+    assert clients[Role.RECRUITER].post("/v1/interactions", json=proved).status_code == 201
+
+
+def test_a_service_reports_the_opt_in_that_a_candidate_made(here: Here) -> None:
+    clients, who = here[1], somebody()
+    record(clients[Role.ADMIN], did("sourced", who))
+    said = did("opted_in", who, actor="candidate:self")
+    assert clients[Role.SERVICE].post("/v1/interactions", json=said).status_code == 201
 
 
 def test_the_actor_of_commands_is_the_caller_too(here: Here) -> None:

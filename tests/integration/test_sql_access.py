@@ -20,7 +20,8 @@ import pyarrow.parquet
 import pytest
 
 from api.cli.client import client_of, served
-from api.http.roles import RIGHTS, Role, Tokens
+from api.http.rights import RIGHTS
+from api.http.roles import Role, Tokens
 from api.node import Node, NodeError
 from api.sql.formats import Format, accepted
 from api.sql.refusals import NotAcceptable

@@ -431,6 +431,33 @@ def test_what_breaks_recording_is_found_among_others_and_given_up_after_some_att
     assert "5 times (ZeroDivisionError)" in letter["reasons"][0]
 
 
+def test_a_delivery_beside_one_that_breaks_recording_keeps_what_was_refused_of_it(
+    here: Running, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Refused before anything is recorded: by the other's fault it would be acknowledged and gone."""
+    node, http = here
+    poison, known = somebody(), {letter["id"] for letter in letters(http)}
+    record_them = node.recording.record
+
+    def broken(interactions: Any, **options: Any) -> Any:
+        if any(i.candidate.email == poison for i in interactions):
+            raise ZeroDivisionError
+        return record_them(interactions, **options)
+
+    monkeypatch.setattr(node.recording, "record", broken)
+    told = {"type": "teleported", "candidate": {"email": somebody()}, "occurred_at": now().isoformat()}
+    refused = json.dumps({"type": "trip", "data": told}).encode()
+    bad = Taken("standard", now(), {"webhook-id": uuid4().hex}, refused)
+    breaking = Taken("sendgrid", now(), {}, of_sendgrid([sendgrid_event(id_=uuid4().hex, email=poison)], now()).body)
+    last = settling.POISON_ATTEMPTS
+    messages = [settling.Message(t.provider, node.intake.queue.sealed(t), last) for t in (bad, breaking)]
+    assert node.intake._settling.settle(messages) == [None, None]
+    reasons = {found["provider"]: found["reasons"][0] for found in letters(http) if found["id"] not in known}
+    assert reasons.keys() == {"standard", "sendgrid"}
+    assert "unknown type 'teleported'" in reasons["standard"]
+    assert "5 times (ZeroDivisionError)" in reasons["sendgrid"]
+
+
 def test_a_refused_record_is_kept_at_once_with_the_rule_and_without_the_value(here: Running) -> None:
     node, http = here
     known = {letter["id"] for letter in letters(http)}

@@ -18,7 +18,8 @@ from fastapi.routing import APIRoute, iter_route_contexts
 from pydantic import SecretStr
 
 from api.cli.client import client_of, served
-from api.http import create_app, problems
+from api.http import problems
+from api.http.app import create_app
 from api.http.reads import NOTHING_BECAUSE, READS, RecordedReads, reads
 from api.http.roles import Role, Tokens
 from api.node import Node

@@ -59,6 +59,24 @@ class Recorded:
         }
 
 
+@dataclass(frozen=True)
+class Taken(Recorded):
+    """An event that the ledger took at a time of its own."""
+
+    recorded_at: datetime = RECORDED_AT
+
+    @property
+    def row(self) -> dict[str, Any]:
+        return super().row | {"recorded_at": self.recorded_at}
+
+
+def taken(
+    history: Sequence[Recorded], begin: datetime = RECORDED_AT, step: timedelta = timedelta(seconds=1)
+) -> list[Taken]:
+    """The history, its events recorded one step after the other."""
+    return [Taken(r.seq, r.kind, r.id, r.version, r.event, recorded_at=begin + r.seq * step) for r in history]
+
+
 def recorded(events: Iterable[tuple[str, Event]], after: int = 0) -> list[Recorded]:
     """The events, each with the id of its aggregate, as the ledger would number them."""
     versions: dict[str, int] = {}
@@ -125,9 +143,10 @@ statements = st.one_of(
     _of(c.BasisRecorded, purpose=_named, channel=_channels, basis=st.sampled_from(Basis), lia=_maybe("LIA-1")),
     _of(c.Complained),
 )
+_matters = _maybe("1" * 32, "2" * 32)
 restrictions = st.one_of(
-    _of(c.Restricted, ground=st.just("unlawful"), channel=_channels),
-    _of(c.RestrictionLifted, channel=_channels),
+    _of(c.Restricted, ground=st.just("unlawful"), channel=_channels, request=_matters),
+    _of(c.RestrictionLifted, channel=_channels, request=_matters),
 )
 all_or_nothing = st.one_of(
     *(_of(c.OptedOut), _of(c.OptedIn), _of(c.Restricted, ground=st.just("unlawful")), _of(c.RestrictionLifted))

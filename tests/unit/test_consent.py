@@ -2,15 +2,17 @@
 
 from datetime import UTC, datetime, timedelta
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from domain.consent import STATEMENT_TYPES, Standing, Statement, effective_at, standing
+from domain.consent import STATEMENT_TYPES, Standing, Statement, effective_at, now_of, standing
 from domain.identity import Edge, Forest
 from domain.policy import Basis, Channel
 
 T0 = datetime(2026, 1, 1, tzinfo=UTC)
 EMAIL, PHONE = Channel.EMAIL, Channel.PHONE
+LI = Basis.LEGITIMATE_INTEREST
 A, B = "aa" * 16, "bb" * 16
 
 
@@ -164,13 +166,64 @@ def test_standing_does_not_depend_on_the_order_in_which_statements_are_given(
     assert one == other
 
 
-def test_what_is_said_against_contact_holds_as_soon_as_it_is_known() -> None:
+def test_what_is_said_holds_as_soon_as_it_is_known() -> None:
     """A local time sent as UTC puts an opt-out hours ahead; it holds from when the ledger took it."""
     ahead, taken = day(2), day(1)
-    for type_ in ("opted_out", "complained", "consent_withdrawn"):
+    for type_ in STATEMENT_TYPES:
         assert effective_at(type_, ahead, taken) == taken
         assert effective_at(type_, taken, ahead) == taken
-    assert effective_at("opted_in", ahead, taken) == ahead
+    assert effective_at("emailed", ahead, taken) == ahead
+
+
+@pytest.mark.parametrize(
+    ("back", "against"),
+    [
+        ("opted_in", "opted_out"),
+        ("opted_in", "complained"),
+        ("consent_given", "consent_withdrawn"),
+        ("restriction_lifted", "restricted"),
+    ],
+)
+def test_a_permission_dated_ahead_does_not_undo_what_was_said_and_recorded_after_it(back: str, against: str) -> None:
+    """An opt-in whose time is two hours ahead, and a click on unsubscribe before these are over."""
+    hour = timedelta(hours=1)
+    told = [("basis_recorded", day(0), day(0)), (against, day(1) - hour, day(1) - hour), (back, day(1) + hour, day(1))]
+    told.append((against, day(1) + hour / 2, day(1) + hour / 2))
+    statements = [
+        said(seq, type_, occurred_at=effective_at(type_, at, recorded), basis=LI if type_ == "basis_recorded" else None)
+        for seq, (type_, at, recorded) in enumerate(told)
+    ]
+    assert not standing(statements, EMAIL, "recruiting", day(9)).contactable
+
+
+def test_a_clock_that_is_behind_the_ledgers_does_not_miss_what_it_holds() -> None:
+    """Asked about now by a node that is ten minutes behind the server that took an opt-out."""
+    statements = [said(0, "basis_recorded", basis=LI), said(5, "opted_out")]
+    behind = day(5) - timedelta(minutes=10)
+    assert standing(statements, EMAIL, "recruiting", behind).contactable
+    assert not standing(statements, EMAIL, "recruiting", now_of(statements, behind)).contactable
+    assert now_of(statements, day(6)) == day(6)
+
+
+def test_lifting_one_restriction_leaves_that_of_another_request() -> None:
+    """Where one of them names none, a lifting is of all."""
+    one, other = "1" * 32, "2" * 32
+    held = [
+        said(0, "basis_recorded", basis=LI),
+        said(1, "restricted", request=one),
+        said(2, "restricted", request=other),
+    ]
+    for lifted, status in ((one, "restricted"), (other, "restricted"), (None, LI)):
+        now = standing([*held, said(3, "restriction_lifted", request=lifted)], EMAIL, "recruiting", day(9))
+        assert now.status == status
+    both = [said(3, "restriction_lifted", request=one), said(4, "restriction_lifted", request=other)]
+    assert standing([*held, *both], EMAIL, "recruiting", day(9)).contactable
+
+
+def test_a_consent_that_was_over_when_it_was_given_answers_nothing() -> None:
+    held = [said(0, "basis_recorded", basis=LI), said(1, "consent_withdrawn")]
+    over = said(2, "consent_given", expires_at=day(1))
+    assert standing([*held, over], EMAIL, "recruiting", day(9)).status == "withdrawn"
 
 
 def test_at_the_same_moment_the_word_against_contact_wins_whatever_arrived_first() -> None:

@@ -10,6 +10,7 @@ from domain import candidate, errors, pool
 from domain.candidate import Candidate, CandidateEvent
 from domain.consent import Standing
 from domain.policy import ActorKind
+from domain.request import due_at
 from domain.rule import Rule
 
 NOW = datetime(2026, 6, 1, 12, tzinfo=UTC)
@@ -136,3 +137,38 @@ class TestPool:
     def test_an_unknown_pool_takes_nothing(self) -> None:
         with pytest.raises(errors.UnknownPool):
             pool.decide(pool.Pool(A), pool.Archived(**ENVELOPE), now=NOW)
+
+
+def test_one_id_for_several_statements_swallows_none_of_them() -> None:
+    """A form that takes back contact by email and by SMS, or for two purposes, is told as two records of one id."""
+    about = [{"channel": "email"}, {"channel": "sms"}, {"purpose": "newsletter"}, {"purpose": "recruiting"}]
+    said = [_event("opted_out", **one) for one in about]
+    state = _state(A)
+    for event in said:
+        assert candidate.decide(state, event, now=NOW) == (event,)
+        state = candidate.evolve(state, event, state.version + 1, state.version + 1, NOW)
+        assert candidate.decide(state, event, now=NOW) == ()
+    assert len(state.statements) == len(about)
+
+
+def test_what_was_taken_back_since_it_was_recorded_is_said_anew() -> None:
+    """By when it held, which is not when it claimed to have been said, where that lay ahead."""
+    hour = timedelta(hours=1)
+    said, back = _event("opted_out", occurred_at=NOW + 2 * hour), _event("opted_in", occurred_at=NOW + hour)
+    state = candidate.evolve(_state(A, said), back, 2, 2, NOW + hour)
+    assert candidate.holds_anew([state], said, NOW + 1.5 * hour)
+    assert not candidate.holds_anew([state], said, NOW + 0.5 * hour)
+
+
+def test_more_time_is_taken_only_while_there_is_some() -> None:
+    """Art. 12(3) GDPR: the person is told within the first month."""
+    state = _state(A, _event("request_received", request="1" * 32, asks_for="access"))
+    late = _event("request_extended", request="1" * 32, reason="number", occurred_at=NOW + timedelta(days=75))
+    with pytest.raises(errors.RequestRefused, match="within the first month"):
+        candidate.decide(state, late, now=late.occurred_at)
+    (kept,) = candidate.evolve(state, late, 2, 2, late.occurred_at).requests
+    assert kept.due_at == due_at(NOW), "one that is in the ledger all the same gives no time"
+    in_time = late.model_copy(update={"occurred_at": NOW + timedelta(days=20)})
+    assert candidate.decide(state, in_time, now=in_time.occurred_at) == (in_time,)
+    (kept,) = candidate.evolve(state, in_time, 2, 2, in_time.occurred_at).requests
+    assert kept.due_at == due_at(NOW, extended=True)

@@ -8,6 +8,7 @@ import subprocess
 import sys
 from base64 import b64decode, b64encode
 from collections.abc import Callable
+from datetime import timedelta
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -16,9 +17,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from domain.candidate import Erased
 from domain.checkpoint import Checkpoint, VerifyingKey, opened
-from domain.consent import TAKEN_BACK
-from domain.evidence import MOST_BYTES, Evidence, EvidenceRefused, Reason, parse, shown
+from domain.consent import STATEMENT_TYPES
+from domain.evidence import ENVELOPE, MOST_BYTES, SEALED_BUT_TOLD, Evidence, EvidenceRefused, Reason, parse, shown
+from domain.policy import ErasureGround
 from domain.trail import RELEVANT_TYPES
 from domain.verifying import verify
 from infra.crypto.signing import SigningKey, check
@@ -87,8 +90,10 @@ def test_the_script_stands_alone() -> None:
 def test_the_script_knows_the_types_that_a_trail_is_made_of() -> None:
     """Stated a second time there; here they are held together."""
     found = runpy.run_path(str(SCRIPT))
-    assert found["BEARS_ON_CONSENT"] == RELEVANT_TYPES
-    assert found["AGAINST_CONTACT"] == TAKEN_BACK
+    assert found["RELEVANT"] == RELEVANT_TYPES
+    assert found["STATEMENTS"] == STATEMENT_TYPES
+    assert found["ENVELOPE"] == ENVELOPE
+    assert found["SEALED"] == SEALED_BUT_TOLD
 
 
 GOLDEN = {
@@ -380,11 +385,37 @@ def speak_of_fewer_records(trail: Document) -> None:
     trail["records"] = [ADA]
 
 
+def leave_out_the_purpose(trail: Document) -> None:
+    """An opt-out for all would be told of one for recruiting."""
+    del next(s for s in trail["events"] if s["type"] == "opted_out")["data"]["purpose"]
+
+
+def make_up_an_expiry(trail: Document) -> None:
+    next(s for s in trail["events"] if s["type"] == "consent_given")["data"]["expires_at"] = "2027-03-01T09:30:00Z"
+
+
+def tell_one_twice(trail: Document) -> None:
+    trail["events"].append(trail["events"][-1])
+
+
+def tell_backwards(trail: Document) -> None:
+    trail["events"].reverse()
+
+
+def speak_of_another_day(trail: Document) -> None:
+    trail["as_of"] = "2026-03-01T09:36:00+00:00"
+
+
+def speak_of_what_was_known(trail: Document) -> None:
+    trail["known_at"] = "2026-03-01T09:36:00+00:00"
+
+
 @pytest.mark.parametrize(
     "change",
     [
         *(leave_out, say_another_type, say_another_channel, say_another_purpose, say_another_time),
-        *(speak_of_what_is_not_there, speak_of_fewer_records),
+        *(speak_of_what_is_not_there, speak_of_fewer_records, leave_out_the_purpose, make_up_an_expiry, tell_one_twice),
+        *(tell_backwards, speak_of_another_day, speak_of_what_was_known),
     ],
 )
 def test_the_controller_cannot_sign_a_story_that_the_bytes_contradict(
@@ -410,12 +441,60 @@ def test_a_record_of_countless_events_takes_no_memory(tmp_path: Path) -> None:
     assert by_script(content_of(changed), tmp_path)[1].startswith("refused (removed-event)")
 
 
+@pytest.mark.parametrize("told_as", ["nothing", "opted_in"])
+def test_the_controller_cannot_keep_back_the_bytes_of_an_event(told_as: str, tmp_path: Path) -> None:
+    """Not of somebody of whom the file tells anything, and not without an erasure that names them."""
+    changed = document()
+    opted_out = next(s for s in changed["trail"]["events"] if s["type"] == "opted_out")
+    next(e for e in changed["events"] if e["seq"] == opted_out["seq"])["stored"] = None
+    if told_as == "nothing":
+        changed["trail"]["events"].remove(opted_out)
+    else:
+        opted_out["type"] = told_as
+    for content in (resigned(events=changed["events"], trail=t) for t in (changed["trail"], None)):
+        assert reason(content) is Reason.WITHHELD
+        assert by_script(content, tmp_path)[1].startswith("refused (withheld)")
+    for at in ("2026-03-01T10:30:00+00:00", None):
+        content = resigned(events=changed["events"], trail=changed["trail"] | {"known_at": at}, known_at=at)
+        assert reason(content) in (Reason.CONTRADICTION, Reason.WITHHELD)
+        assert by_script(content, tmp_path)[1].startswith(("refused (contradiction)", "refused (withheld)"))
+
+
+@pytest.mark.parametrize(
+    "change", [{"until_seq": 0}, {"known_at": "2026-03-01T09:00:00+00:00", "trail": None}], ids=["seq", "known at"]
+)
+def test_no_event_is_later_than_what_the_file_is_made_of(change: Document, tmp_path: Path) -> None:
+    assert reason(resigned(**change)) is Reason.ALTERED
+    assert by_script(resigned(**change), tmp_path)[1].startswith("refused (altered)")
+
+
+@pytest.mark.parametrize("more", [0, 1])
+def test_no_record_is_named_twice(more: int, tmp_path: Path) -> None:
+    records = SOUND.model_dump()["records"]
+    content = resigned(records=[*records, records[1] | {"events": records[1]["events"] - more}], trail=None)
+    assert reason(content) is Reason.FOREIGN_EVENT
+    assert by_script(content, tmp_path)[1].startswith("refused (foreign-event)")
+
+
 def test_of_a_purged_event_the_hash_is_proved(tmp_path: Path) -> None:
-    events = SOUND.model_dump()["events"]
-    events[2]["stored"] = None
-    content = resigned(events=events)
-    assert len(verify(content, check).stored) == len(events) - 1
-    assert by_script(content, tmp_path)[0] == 0
+    """As far as an erasure in the file names it; another one's bytes cannot be kept back behind it."""
+    purged = ENTRIES[2 + 1]
+    assert purged.recorded.event.type == "tagged"
+    named = (purged.recorded.seq, f"sha256:{sha256(purged.stored).hexdigest()}")
+    envelope = (purged.recorded.version, "tagged", purged.recorded.recorded_at)
+    at = {"occurred_at": proofs.EPOCH + timedelta(minutes=9), "actor": "user:officer"}
+    erasure = Erased(**at, erasure=ADA, ground=ErasureGround.OBJECTION, bodies=(named,), envelopes=(envelope,))
+    entries = proofs.log([*proofs.EVENTS, (ADA, erasure)])
+    head = proofs.checkpoint(entries)
+    found = proofs.evidence(entries).model_dump() | {"trail": None}
+    for seq, holds in ((purged.recorded.seq, True), (purged.recorded.seq - 2, False)):
+        events = [e | {"stored": None if e["seq"] == seq else e["stored"]} for e in found["events"]]
+        content = proofs.written(proofs.signed(Evidence.model_validate(found | {"events": events}), head))
+        if holds:
+            assert len(verify(content, check).stored) == len(events) - 1
+        else:
+            assert reason(content) is Reason.WITHHELD
+        assert by_script(content, tmp_path)[0] == (0 if holds else 1)
 
 
 def test_of_an_erased_person_the_envelope_is_proved(tmp_path: Path) -> None:

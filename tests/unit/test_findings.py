@@ -4,6 +4,7 @@ import calendar
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
+from itertools import takewhile
 from typing import Any
 
 import pytest
@@ -25,9 +26,9 @@ from tests.unit.histories import (
     CHANNELS,
     EPOCH,
     PURPOSES,
-    RECORDED_AT,
     UNHEARD,
     Recorded,
+    Taken,
     acts,
     applications,
     examples,
@@ -39,6 +40,7 @@ from tests.unit.histories import (
     recorded,
     statements,
     table,
+    taken,
     tracking,
 )
 from tests.unit.test_views_analytics_as_of import as_of
@@ -52,22 +54,6 @@ HOUR = timedelta(hours=1)
 
 Found = tuple[str, str, int, datetime, datetime | None, tuple[int, ...]]
 """Kind, person, event at fault, since, until when it was due, proving events."""
-
-
-@dataclass(frozen=True)
-class Taken(Recorded):
-    """An event that the ledger took at a time of its own."""
-
-    recorded_at: datetime = RECORDED_AT
-
-    @property
-    def row(self) -> dict[str, Any]:
-        return super().row | {"recorded_at": self.recorded_at}
-
-
-def taken(history: Sequence[Recorded], begin: datetime = RECORDED_AT, step: timedelta = HOUR / 3600) -> list[Taken]:
-    """The history, its events recorded one step after the other."""
-    return [Taken(r.seq, r.kind, r.id, r.version, r.event, recorded_at=begin + r.seq * step) for r in history]
 
 
 def findings(database: DuckDBPyConnection, at: datetime, **asked: Any) -> list[dict[str, Any]]:
@@ -312,7 +298,7 @@ matters = st.one_of(
     _of(c.RequestExtended, request=_matters, reason=st.just("number")),
     _of(c.RequestClosed, request=_matters, outcome=st.sampled_from(["fulfilled", "refused"]), explanation=st.just("x")),
     _of(c.Restricted, ground=st.just("unlawful"), request=_matters | st.none()),
-    _of(c.RestrictionLifted),
+    _of(c.RestrictionLifted, request=_matters | st.none()),
     _of(c.RecipientNotified, recipient=st.just("ats"), about=_about, request=_matters | st.none()),
 )
 notices = _of(c.NoticeGiven, article=st.sampled_from(["13", "14"]))
@@ -360,11 +346,13 @@ def test_findings_are_those_of_the_plain_model(database: DuckDBPyConnection, his
 def model(database: DuckDBPyConnection, history: Sequence[Taken], at: datetime) -> Iterator[Found]:
     """Person by person, rule by rule. Who did what is as `engagement_score` has judged it."""
     merged = forest(list(history))
+    history = [_held(r) for r in history]
     human = {
-        row[0]
+        row[0]: row[2]
         for row in database.execute(
-            "select seq from engagement_score where made_by = 'human' and type <> 'opened'"
+            "select seq, type, occurred_at from engagement_score where made_by = 'human'"
         ).fetchall()
+        if row[1] not in ("opened", "opted_out", "complained", "consent_withdrawn")
     }
     for person in sorted({merged.canonical(r.id) for r in history}):
         of_person = sorted((r for r in history if merged.canonical(r.id) == person), key=_order)
@@ -372,6 +360,14 @@ def model(database: DuckDBPyConnection, history: Sequence[Taken], at: datetime) 
         if known:
             for found in _Person(of_person, known, merged, human, at).findings():
                 yield found[0], person, *found[1:]
+
+
+def _held(r: Taken) -> Taken:
+    """A statement dated ahead, as of when it was recorded."""
+    if r.event.type not in STATEMENT_TYPES:
+        return r
+    at = min(r.event.occurred_at, r.recorded_at)
+    return replace(r, event=r.event.model_copy(update={"occurred_at": at}))
 
 
 def _order(r: Recorded) -> tuple[datetime, int]:
@@ -390,7 +386,7 @@ class _Person:
     history: list[Taken]
     known: list[Taken]
     merged: Forest
-    human: set[int]
+    human: dict[int, datetime]
     at: datetime
 
     def of(self, *types: str) -> list[Any]:
@@ -409,7 +405,8 @@ class _Person:
         ):
             if due <= self.at:
                 yield kind, seq, due, due, seqs
-        if not self.of("basis_recorded", "consent_given"):
+        yield from self.ended()
+        if not [r for r in self.of("basis_recorded", "consent_given") if r.event.purpose != OPEN_TRACKING]:
             yield "basis_missing", self.known[0].seq, self.known[0].event.occurred_at, None, (self.known[0].seq,)
         for seq in {s.because_seq for s in self.cells(self.at) if s.status == "legitimate_interest"}:
             [r] = [r for r in self.known if r.seq == seq]
@@ -435,6 +432,26 @@ class _Person:
         channels = {s.channel for s in said if s.channel} | {None}
         return [standing(said, ch, p, at, self.merged.joined) for ch in channels for p in purposes] if said else []
 
+    def ended(self) -> Iterator[tuple[Any, ...]]:
+        """No cell says more than that what it rested on is over: since the last that rests on something does."""
+        said = self.said()
+        begins = sorted({s.occurred_at for s in said} | {s.expires_at for s in said if s.expires_at})
+        if not begins or begins[0] > self.at:
+            return
+        since, seqs = [], set[int]()
+        for channel in {s.channel for s in said if s.channel} | {None}:
+            for purpose in {s.purpose for s in said if s.purpose} - {OPEN_TRACKING} | {"recruiting", "nobody named it"}:
+                now = standing(said, channel, purpose, self.at, self.merged.joined)
+                if now.status not in ("withdrawn", "expired", "consent_missing", "no_basis"):
+                    return
+                spans = [(t, standing(said, channel, purpose, t, self.merged.joined)) for t in begins if t <= self.at]
+                same = list(takewhile(lambda span, now=now: span[1] == now, reversed(spans)))  # type: ignore[misc]
+                if now.because_seq is not None:
+                    since.append(same[-1][0])
+                    seqs.add(now.because_seq)
+        if seqs:
+            yield "basis_ended", max(seqs), max(since), None, tuple(sorted(seqs))
+
     def touches(self) -> Iterator[tuple[Any, ...]]:
         for r in self.of("emailed", "messaged", "opened"):
             opened = r.event.type == "opened"
@@ -459,16 +476,18 @@ class _Person:
         now = self.cells(self.at)
         if any(s.status == "restricted" for s in now):
             return
-        did = [r for r in self.known if r.seq in self.human]
-        last, months = (did or [self.known[0]])[-1], self.law.retention_months.value
+        did = sorted((at, r.seq) for r in self.history if (at := self.human.get(r.seq, self.at + DAY)) <= self.at)
+        first = self.known[0]
+        last, months = (did or [(first.event.occurred_at, first.seq)])[-1], self.law.retention_months.value
         said = self.said()
         channels = {s.channel for s in said if s.channel} | {None}
         consents = [standing(said, ch, "recruiting", self.at, self.merged.joined).status for ch in channels]
         applied = self.of("applied", "stage_changed", "rejected", "hired")
-        rejected = applied[-1] if applied and applied[-1].event.type == "rejected" else None
-        if rejected and "consent" not in consents and (not did or _order(rejected) > _order(did[-1])):
-            last, months = rejected, self.law.rejected_months.value
-        yield "retention_due", last.seq, end_of(last.event.occurred_at, months), (last.seq,)
+        lasts = {r.event.job: r for r in applied}.values()
+        rejected = applied[-1] if applied and all(r.event.type == "rejected" for r in lasts) else None
+        if rejected and "consent" not in consents and (not did or _order(rejected) > did[-1]):
+            last, months = _order(rejected), self.law.rejected_months.value
+        yield "retention_due", last[1], end_of(last[0], months), (last[1],)
 
     def asked(self) -> Iterator[tuple[Any, list[Any], list[Any]]]:
         """Requests count, as consent does, from when they are known where they are dated ahead."""
@@ -484,7 +503,9 @@ class _Person:
     def requests(self) -> Iterator[tuple[Any, ...]]:
         for r, longer, closed in self.asked():
             if not closed:
-                due = end_of(r.event.occurred_at, 3 if longer else 1)
+                first = end_of(r.event.occurred_at, 1)
+                told_in_time = [m for m in longer if m.event.occurred_at < first]
+                due = end_of(r.event.occurred_at, 3) if told_in_time else first
                 yield "request_overdue", r.seq, due, (r.seq, *(m.seq for m in longer))
 
     def opt_outs(self) -> Iterator[tuple[Any, ...]]:

@@ -193,3 +193,19 @@ def test_no_json_document_ends_in_anything_but_an_event_or_a_refusal(noise: dict
         event_of(interaction)
     except InvalidInteraction as refusal:
         assert "\n" not in str(refusal)
+
+
+def test_any_purpose_is_said_by_naming_none() -> None:
+    """`*` is what answers say for it. Against contact it must not be passed over, and for contact it is no name."""
+    for type_ in ("opted_out", "consent_withdrawn"):
+        said = parse({**GOOD, "type": type_, "data": {"purpose": " * "}})
+        assert getattr(event_of(said), "purpose", "*") is None
+    for type_, data in (("basis_recorded", {"basis": "contract"}), ("emailed", {}), ("consent_given", {})):
+        with pytest.raises(InvalidInteraction, match=r"^data\.purpose: name one"):
+            event_of(parse({**GOOD, "type": type_, "data": data | {"purpose": "*"}}))
+
+
+def test_an_email_goes_by_email() -> None:
+    """Else an opt-out from emails would not keep it back."""
+    with pytest.raises(InvalidInteraction, match=r"^channel: "):
+        event_of(parse({**GOOD, "type": "emailed", "channel": "linkedin", "data": {}}))

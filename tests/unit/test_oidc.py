@@ -8,7 +8,8 @@ import hmac
 import json
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
@@ -19,7 +20,8 @@ from hypothesis import strategies as st
 from jwt.algorithms import RSAAlgorithm
 from pydantic import ValidationError
 
-from infra.jwks import AGAIN_S, FRESH_S, KEEP_S, KeysUnavailable
+from infra import jwks
+from infra.jwks import AGAIN_S, FRESH_S, KEEP_S, MOST_WAITING, KeysUnavailable
 from infra.oidc import Claims, Issuer, TokenRefused
 from infra.settings import Settings
 from tests.provider import AUDIENCE, MAKE, Provider, provider
@@ -67,7 +69,8 @@ def part(document: Any) -> bytes:
 @pytest.mark.parametrize("algorithm", list(MAKE))
 def test_a_good_token_says_who_its_bearer_is_and_in_which_roles(shared: Provider, algorithm: str) -> None:
     token = shared.token(algorithm.lower(), roles=["compliance", "analyst", "janitor"])
-    assert issuer(shared).verified(token) == Claims("u-17", frozenset({"compliance", "analyst"}))
+    until = json.loads(base64.urlsafe_b64decode(token.split(".")[1] + "=="))["exp"] + 30.0
+    assert issuer(shared).verified(token) == Claims("u-17", frozenset({"compliance", "analyst"}), until)
 
 
 @pytest.mark.parametrize(
@@ -97,6 +100,8 @@ def test_clocks_may_differ_by_the_leeway_and_no_more(shared: Provider) -> None:
     now = int(time.time())
     assert issuer(shared, oidc_leeway_s=60).verified(shared.token(exp=now - 20, nbf=now + 20, iat=now + 20)).subject
     assert "expired" in refused(issuer(shared, oidc_leeway_s=0), shared.token(exp=now - 20))
+    assert issuer(shared, oidc_leeway_s=60).verified(shared.token(exp=now - 20)).until == now + 40
+    assert issuer(shared).verified(shared.token(exp=10**400)).until > now
 
 
 # ── what does not ──
@@ -250,6 +255,60 @@ def test_a_provider_that_was_never_reached_makes_tokens_wait_and_not_fail(own: P
     own.answers = True
     clock.now += AGAIN_S
     assert by.verified(own.token()).subject == "u-17"
+
+
+# ── a provider that neither answers nor refuses ──
+
+
+@pytest.fixture
+def trickling(own: Provider) -> Iterator[Provider]:
+    """Its answers begin, and go on beginning."""
+    own.trickles = True
+    yield own
+    own.trickles = False
+
+
+def test_a_fetch_ends_in_time_however_slowly_the_provider_answers(
+    trickling: Provider, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(jwks, "WITHIN_S", 0.3)
+    clock = Clock()
+    by = issuer(trickling, clock)
+    with pytest.raises(KeysUnavailable):
+        by.verified(trickling.token())
+    begun = trickling.begun
+    for _ in range(3):
+        with pytest.raises(KeysUnavailable):
+            by.verified(trickling.token())
+    assert trickling.begun == begun, "it is left alone for as long as it took"
+
+
+def test_while_keys_are_being_fetched_few_wait_and_not_for_long(
+    trickling: Provider, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(jwks, "WITHIN_S", 60.0)
+    monkeypatch.setattr(jwks, "WAIT_S", 0.05)
+    by = issuer(trickling)
+    token = trickling.token()
+    with ThreadPoolExecutor(30) as callers:
+        first = callers.submit(by.verified, token)
+        until(lambda: trickling.begun)
+        others = [callers.submit(by.verified, token) for _ in range(29)]
+        assert {type(other.exception(30)) for other in others} == {KeysUnavailable}
+        assert not first.done()
+        monkeypatch.setattr(jwks, "WAIT_S", 60.0)
+        waiting = [callers.submit(by.verified, token) for _ in range(10)]
+        until(lambda: sum(other.done() for other in waiting) == 10 - MOST_WAITING)
+        trickling.trickles = False
+        assert first.result(30).subject == "u-17"
+        assert [other.exception(30) for other in waiting].count(None) == MOST_WAITING
+
+
+def until(holds: Callable[[], object]) -> None:
+    deadline = time.monotonic() + 30.0
+    while not holds():
+        assert time.monotonic() < deadline, "it did not come about in time"
+        time.sleep(0.005)
 
 
 @pytest.mark.parametrize(

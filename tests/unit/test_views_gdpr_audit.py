@@ -18,6 +18,7 @@ from tests.unit.histories import (
     RECORDED_AT,
     UNHEARD,
     Recorded,
+    Taken,
     examples,
     fresh,
     histories,
@@ -26,6 +27,7 @@ from tests.unit.histories import (
     restrictions,
     statements,
     table,
+    taken,
 )
 from tests.unit.test_views_identity import forest
 
@@ -33,11 +35,17 @@ QUESTIONS = [(channel, purpose) for channel in (*CHANNELS, UNHEARD[0]) for purpo
 
 
 @examples(12)
-@given(history=histories(statements, statements, restrictions, statements, merges), asked=st.sampled_from(QUESTIONS))
+@given(
+    happened=histories(statements, statements, restrictions, statements, merges),
+    asked=st.sampled_from(QUESTIONS),
+    begin=st.sampled_from([RECORDED_AT, EPOCH + timedelta(days=5)]),
+)
 def test_standing_equals_the_rule_in_python(
-    database: DuckDBPyConnection, history: list[Recorded], asked: tuple[str | None, str]
+    database: DuckDBPyConnection, happened: list[Recorded], asked: tuple[str | None, str], begin: datetime
 ) -> None:
-    """Answer, status and deciding event are the same at any time, for channels and purposes named or not."""
+    """Answer, status and deciding event are the same at any time, for channels and purposes named or not, whether
+    statements are dated ahead or not."""
+    history = taken(happened, begin)
     fresh(database).apply(table(history))
     merged = forest(history)
     for person in {merged.canonical(r.id) for r in history}:
@@ -52,9 +60,9 @@ def test_standing_equals_the_rule_in_python(
             assert Standing(found["contactable"], found["status"], found["because_seq"]) == expected
 
 
-def statements_of(person: str, history: list[Recorded], merged: Forest) -> list[Statement]:
+def statements_of(person: str, history: list[Taken], merged: Forest) -> list[Statement]:
     return [
-        statement(r.id, r.event, r.seq, RECORDED_AT)
+        statement(r.id, r.event, r.seq, r.recorded_at)
         for r in history
         if isinstance(r.event, CandidateEvent) and r.event.type in STATEMENT_TYPES and merged.canonical(r.id) == person
     ]

@@ -1,19 +1,30 @@
 """*Known at*: the views as they were when the ledger held less, whatever came later."""
 
-from collections.abc import Iterator
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from datetime import timedelta
 from typing import Any
 
+import duckdb
 import pytest
 from duckdb import DuckDBPyConnection
 from hypothesis import given
 from hypothesis import strategies as st
 
 from domain import candidate as c
+from domain.engagement import ENGAGEMENT_MODEL
 from infra.duckdb import open_database
-from projections import Projector, queries
+from projections import Projector, computing, known, queries
+from projections import what_if as what_ifs
+from projections.computing import Place
 from projections.known import KEPT
+from projections.one_at_a_time import ComputingBusy
+from projections.overlay import Overlay
 from projections.registry import VIEWS
+from projections.view import View
+from projections.what_if import what_if
 from tests.unit.histories import (
     CANDIDATES,
     EPOCH,
@@ -30,6 +41,7 @@ from tests.unit.histories import (
 
 A = "a" * 32
 
+OVERLAYS = "select count(*) from duckdb_databases() where database_name like 'overlay%'"
 STORED = [view.name for view in VIEWS if view.stored]
 
 
@@ -113,9 +125,107 @@ def test_questions_about_the_past_leave_nothing_behind(database: DuckDBPyConnect
             assert len(cursor.execute("from pii.profile").fetchall()) == 1
         with projector.known.of_person(known_at, A, ["profile"]) as cursor:
             assert cursor.execute("select events from pii.profile").fetchall() == [(known_at,)]
-    overlays = "select count(*) from duckdb_databases() where database_name like 'overlay%'"
-    assert database.execute(overlays).fetchall() == [(KEPT,)]
+    assert database.execute(OVERLAYS).fetchall() == [(KEPT,)]
     with projector.known.of_all(10, ["profile"]) as cursor:
         projector.known.close()
         assert cursor.execute("select events from pii.profile").fetchall() == [(10,)]
-    assert database.execute(overlays).fetchall() == [(0,)]
+    assert database.execute(OVERLAYS).fetchall() == [(0,)]
+
+
+# ── one at a time ──
+
+
+def endless(over: Overlay, *_: Any, **__: Any) -> None:
+    """In place of computing; it takes far longer than any test."""
+    over.connection.execute("create table " + over.above("half") + " as select 1 as one")
+    over.connection.execute("select count(*) from range(1_000_000) a, range(1_000_000) b where a.range % 7 = b.range")
+
+
+@contextmanager
+def asking(ask: Callable[[], object]) -> Iterator[list[object]]:
+    """What somebody else gets who asks meanwhile, or how it is refused; it is there when the block has ended."""
+    got: list[object] = []
+
+    def run() -> None:
+        try:
+            got.append(ask())
+        except (ComputingBusy, duckdb.Error) as error:
+            got.append(error)
+
+    thread = threading.Thread(target=run)
+    thread.start()
+    try:
+        yield got
+    finally:
+        thread.join()
+
+
+def profiles(projector: Projector, known_at: int, wait_s: float | None = None) -> list[tuple[Any, ...]]:
+    with projector.known.of_all(known_at, ["profile"], wait_s) as cursor:
+        return cursor.execute("select events from pii.profile").fetchall()
+
+
+@pytest.fixture
+def twelve(database: DuckDBPyConnection) -> Iterator[Projector]:
+    """Twelve events of one person."""
+    projector = fresh(database)
+    projector.apply(table(recorded([(A, c.Tagged(occurred_at=EPOCH, actor="user:x", tag="go")) for _ in range(12)])))
+    yield projector
+    projector.known.close()
+
+
+def until(holds: Callable[[], object]) -> None:
+    deadline = time.monotonic() + 30.0
+    while not holds():
+        assert time.monotonic() < deadline, "it did not come about in time"
+        time.sleep(0.005)
+
+
+@pytest.mark.parametrize("what", ["known", "what if"])
+def test_what_is_being_computed_ends_when_everything_is_forgotten(
+    twelve: Projector, monkeypatch: pytest.MonkeyPatch, what: str
+) -> None:
+    """And nothing of it stays: the same question has its answer afterwards."""
+    asked = {"known": lambda: profiles(twelve, 5), "what if": lambda: what_if(twelve, ENGAGEMENT_MODEL, EPOCH, 10)}
+    with monkeypatch.context() as patch:
+        patch.setattr(known, "_compute", endless)
+        patch.setattr(what_ifs, "define", endless)
+        with asking(asked[what]) as got, asking(lambda: profiles(twelve, 6, 60.0)) as waited:
+            until(lambda: twelve.known.computing._at_work)
+            until(lambda: twelve.known.computing._places._value < 3)
+            twelve.known.close()
+    assert [type(error) for error in got + waited] == [duckdb.ConnectionException] * 2
+    assert twelve.connection.execute(OVERLAYS).fetchall() == [(0,)]
+    assert profiles(twelve, 5) == [(5,)]
+
+
+def test_few_wait_for_their_turn_and_what_is_at_hand_needs_none(twelve: Projector) -> None:
+    assert profiles(twelve, 3) == [(3,)]
+    computing = twelve.known.computing
+    with ExitStack() as stack, computing.turn():
+        with pytest.raises(ComputingBusy):
+            profiles(twelve, 4, 0.01)
+        waiting = [stack.enter_context(asking(lambda n=n: profiles(twelve, n, 60.0))) for n in (5, 6, 7)]
+        until(lambda: not computing._places._value)
+        with pytest.raises(ComputingBusy):
+            profiles(twelve, 4, 60.0)
+        assert profiles(twelve, 3, 60.0) == [(3,)]
+    assert waiting == [[[(5,)]], [[(6,)]], [[(7,)]]]
+
+
+def test_what_was_computed_in_part_is_not_gone_on_with(twelve: Projector, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A disk that is full, say, after some of the views: the next answer would count them twice."""
+    assert profiles(twelve, 5) == [(5,)]
+
+    def compute_part(over: Overlay, views: Sequence[View], place: Place, part: int, *rest: Any) -> None:
+        computing.compute_part(over, views, place, part, *rest)
+        if part:
+            raise duckdb.IOException("no room")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(known, "compute_part", compute_part)
+        with pytest.raises(duckdb.IOException):
+            profiles(twelve, 7)
+    assert profiles(twelve, 7) == [(7,)]
+    assert profiles(twelve, 5) == [(5,)]
+    assert twelve.connection.execute(OVERLAYS).fetchall() == [(2,)]

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from consumers.webhooks.delivery import Delivery, Happening, Unreadable
 from consumers.webhooks.standard import PROVIDER
+from domain.candidate import BY_OFFICERS
 from domain.errors import InvalidInteraction
 from tests.unit.promises import (
     A_FEW,
@@ -172,6 +173,15 @@ def test_what_the_sender_says_itself_stands() -> None:
 def test_no_sender_speaks_for_a_user_of_ours() -> None:
     (record,) = records(PROVIDER.read(signed({**ATTENDED, "data": ATTENDED["data"] | {"actor": "user:grace"}}, SECRET)))
     assert record["actor"] == "system:standard"
+
+
+@pytest.mark.parametrize("type_", sorted(BY_OFFICERS))
+@pytest.mark.parametrize("actor", ["user:officer", "candidate:self", "service:crm"])
+def test_no_sender_does_what_officers_do(type_: str, actor: str) -> None:
+    """Kept, with what to do instead."""
+    data = {"type": type_, "candidate": {"email": "mary.somerville@example.org"}, "actor": actor}
+    with pytest.raises(Unreadable, match=f"no sender may report {type_}; an officer records it"):
+        PROVIDER.read(signed({**ATTENDED, "data": data}, SECRET))
 
 
 def test_a_message_sent_again_tells_of_the_same() -> None:

@@ -1,0 +1,233 @@
+"""Limits against whoever sends too much, too slowly or too often; and what a fault leaves in the log."""
+
+from __future__ import annotations
+
+import io
+import json
+import logging
+import socket
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
+from uuid import uuid4
+
+import httpx
+import pytest
+import structlog
+
+from api.cli import client
+from api.http import body, interactions, problems
+from api.http.arriving import Arriving
+from api.node import Node
+from infra.logging import configure
+from infra.recording import Outcome, Recording
+from tests.integration.test_arriving import begun, until
+from tests.integration.test_http import did, is_problem, running, somebody
+
+NDJSON = "application/x-ndjson"
+LONG = json.dumps([{"type": "x" * 900_000}]).encode()
+ROOM = Arriving(1_500_000)
+MOST_CONNECTIONS = 24
+
+Here = tuple[Node, httpx.Client]
+
+
+@pytest.fixture(scope="module")
+def here(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Here]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(client, "MOST_CONNECTIONS", MOST_CONNECTIONS)
+        patch.setattr(interactions, "room", lambda: ROOM)
+        with running(tmp_path_factory.mktemp("limits") / "data") as found:
+            yield found
+
+
+# ── how much ──
+
+
+def test_a_json_body_that_is_too_long_is_told_of_ndjson(here: Here) -> None:
+    _, http = here
+    long = b"[" + b"{}," * 400_000 + b"{}]"
+    for content in (long, iter([long[:900_000], long[900_000:]])):
+        assert "NDJSON" in is_problem(http.post("/v1/interactions", content=content), 413, "too-large")
+
+
+@pytest.mark.parametrize("accept", ["*/*", NDJSON])
+def test_json_bodies_have_so_much_room_together_until_their_answer_is_sent(
+    here: Here, monkeypatch: pytest.MonkeyPatch, accept: str
+) -> None:
+    _, http = here
+    recorded, go_on, entered = Recording.record, threading.Event(), threading.Event()
+
+    def waiting(self: Recording, *some: list[object], **named: bool) -> list[Outcome]:
+        entered.set()
+        assert go_on.wait(30)
+        return recorded(self, *some, **named)  # type: ignore[arg-type]
+
+    def sent() -> httpx.Response:
+        return http.post("/v1/interactions", content=LONG, headers={"Accept": accept})
+
+    with ThreadPoolExecutor(1) as pool:
+        monkeypatch.setattr(Recording, "record", waiting)
+        first = pool.submit(sent)
+        assert entered.wait(30)
+        try:
+            refused = sent()
+            assert "nothing of this request was recorded" in is_problem(refused, 503, "busy")
+            assert refused.headers["retry-after"] == "1"
+        finally:
+            go_on.set()
+        assert first.result().status_code == 200
+    assert sent().status_code == 200
+    until(lambda: ROOM.held_bytes == 0)
+
+
+def test_what_is_long_is_not_decoded_on_the_loop_that_serves(here: Here, monkeypatch: pytest.MonkeyPatch) -> None:
+    _, http = here
+    decoding, loads = list[str](), interactions._loads
+
+    def noting(text: bytes) -> object:
+        decoding.append(threading.current_thread().name)
+        return loads(text)
+
+    monkeypatch.setattr(interactions, "_loads", noting)
+    http.post("/v1/interactions", content=LONG).raise_for_status()
+    http.post("/v1/interactions", content=LONG[1:-1], headers={"Content-Type": NDJSON}).raise_for_status()
+    assert len(decoding) == 2
+    assert "rapport-http" not in decoding
+
+
+def test_long_lines_are_recorded_a_few_at_a_time(here: Here, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The others of 500 are not held meanwhile."""
+    _, http = here
+    together, record_all = list[int](), interactions.record_all
+
+    def noting(node: Node, documents: list[object], *some: object, **named: object) -> list[Outcome]:
+        together.append(len(documents))
+        return record_all(node, documents, *some, **named)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(interactions, "record_all", noting)
+    line = json.dumps(did("sourced", somebody(), headline="x" * 250_000)).encode()
+    answer = http.post("/v1/interactions", content=b"\n".join([line] * 10), headers={"Content-Type": NDJSON})
+    assert answer.json()["rejected"] == sum(together) == 10
+    assert max(together) <= 4
+
+
+def test_more_connections_than_there_may_be_are_told_to_come_again(here: Here) -> None:
+    _, http = here
+
+    def status() -> int:
+        return httpx.get(f"{http.base_url}/healthz", trust_env=False).status_code
+
+    with ExitStack() as stack:
+        opened = 0
+        while (found := status()) == 200:
+            assert opened < 2 * MOST_CONNECTIONS
+            stack.enter_context(begun(http, "/v1/pools", 1_000, b"{"))
+            opened += 1
+        assert (found, opened <= MOST_CONNECTIONS) == (503, True)
+    until(lambda: status() == 200)
+
+
+# ── how slowly ──
+
+
+def taken_in(there: socket.socket) -> bytes:
+    """All that comes until the server ends the connection."""
+    got = b""
+    while piece := there.recv(65_536):
+        got += piece
+    return got
+
+
+@pytest.mark.parametrize("path", ["/v1/pools", "/v1/compliance/requests"])
+def test_a_strangers_body_that_does_not_end_is_given_up(here: Here, monkeypatch: pytest.MonkeyPatch, path: str) -> None:
+    """Nobody knows yet whose it is: a body is read before who sends it is asked for."""
+    monkeypatch.setattr(body, "WITHIN_S", 0.2)
+    with begun(here[1], path, 1_000, b"{", "Content-Type: application/json") as there:
+        answer = taken_in(there)
+    assert answer.startswith(b"HTTP/1.1 408 ")
+    assert b"application/problem+json" in answer
+    assert b"urn:rapport:problem:too-slow" in answer
+
+
+def test_lines_may_come_for_as_long_as_they_come(here: Here, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The whole takes longer than any other body may."""
+    monkeypatch.setattr(body, "WITHIN_S", 0.2)
+    lines = [json.dumps(did("sourced", somebody())).encode() + b"\n" for _ in range(5)]
+
+    def slowly() -> Iterator[bytes]:
+        for line in lines:
+            yield line
+            time.sleep(0.1)
+
+    answer = here[1].post("/v1/interactions", content=slowly(), headers={"Content-Type": NDJSON}).json()
+    assert answer["accepted"] == len(lines)
+
+
+@pytest.mark.parametrize("accept", ["*/*", NDJSON])
+def test_lines_that_stop_coming_are_given_up(here: Here, monkeypatch: pytest.MonkeyPatch, accept: str) -> None:
+    _, http = here
+    monkeypatch.setattr(body, "NEXT_WITHIN_S", 0.2)
+    token = f"Authorization: {http.headers['authorization']}"
+    headers = (token, f"Content-Type: {NDJSON}", f"Accept: {accept}")
+    with begun(http, "/v1/interactions", 1_000, b"{}\n", *headers) as there:
+        answer = taken_in(there)
+    assert answer.startswith(b"HTTP/1.1 408 ")
+    assert b"all may be sent again" in answer
+
+
+# ── what is logged ──
+
+
+def test_a_fault_is_logged_by_its_type_and_place_without_its_message(
+    here: Here, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By whoever answers the request, who knows which it was, and by the server that it then reaches."""
+    _, http = here
+    said, own = io.StringIO(), uuid4().hex
+
+    def failing(*_: object, **__: object) -> list[Outcome]:
+        raise RuntimeError("about ada@example.com")
+
+    monkeypatch.setattr(Recording, "record", failing)
+    try:
+        with monkeypatch.context() as patch:
+            patch.setattr(sys, "stderr", said)
+            patch.setattr(problems, "log", structlog.get_logger())  # one that was not used yet: it keeps its stream
+            configure("error")
+            answer = http.post("/v1/interactions", json=did("sourced", somebody()), headers={"X-Request-Id": own})
+            is_problem(answer, 500, "fault")
+            until(lambda: "uvicorn.error" in said.getvalue())
+    finally:
+        configure("error")
+    lines = [json.loads(line) for line in said.getvalue().splitlines()]
+    assert {line.get("route") for line in lines} == {"/v1/interactions", None}
+    assert own in [line.get("correlation") for line in lines]
+    assert {(line["error"], line["file"]) for line in lines} == {("RuntimeError", __file__)}
+    assert "ada" not in said.getvalue()
+
+
+def test_what_libraries_log_is_cut_before_any_value(monkeypatch: pytest.MonkeyPatch) -> None:
+    said = io.StringIO()
+    try:
+        with monkeypatch.context() as patch:
+            patch.setattr(sys, "stderr", said)
+            configure("warning")
+            try:
+                raise KeyError("ada@example.com")
+            except KeyError as error:
+                logging.getLogger("asyncio").error("Task never retrieved\nfuture: <%s>" % repr(error), exc_info=True)  # noqa: UP031
+                logging.getLogger("a.library").warning("no answer for %s", "ada@example.com")
+                structlog.get_logger().error("ours", exc_info=True)
+    finally:
+        configure("error")
+    told = [json.loads(line) for line in said.getvalue().splitlines()]
+    assert [(line["event"], line["level"], line.get("error")) for line in told] == [
+        ("Task never retrieved", "error", "KeyError"),
+        ("no answer for", "warning", None),
+        ("ours", "error", "KeyError"),
+    ]
+    assert "ada" not in said.getvalue()
