@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 
 from api.evidence import Evidence
 from api.node import secret_of
+from consumers.decoding import table_of
 from consumers.loss import claims_lost, held_by, keys_lost, shown
 from consumers.restoring import RestoreRefused, Survey, claim_again, put_back, survey
 from consumers.verification import Progress
@@ -13,7 +14,7 @@ from infra.crypto.claims import Claims
 from infra.crypto.keyring import CLAIMING, GIVEN_UP, MADE, OWN, PEPPER, UNDER_WAY, Keyring
 from infra.crypto.master import key_id_of, local_master_key
 from infra.erasing import Unrecognised, kept, unrecognised, void_all
-from infra.jetstream import Bucket, Stream, declare_stream
+from infra.jetstream import Bucket, LedgerReader, Stream, declare_stream
 from infra.settings import Settings
 from projections import mirrored
 
@@ -125,7 +126,7 @@ def plan(settings: Settings, found: Evidence, on_progress: Callable[[Progress], 
     if surveyed.refusal is not None:
         raise RestoreRefused(surveyed.refusal)
     own = Bucket(found.connection, "keys", replicas=settings.replicas).get_many(OWN)
-    has_events = mirrored.extent(found.cursor).rows > 0
+    has_events = mirrored.extent(found.cursor).rows > 0 or surveyed.ledger_last_seq > 0
     lost = PEPPER not in own or claims_lost(found.connection, own)
     return Plan(
         surveyed,
@@ -172,7 +173,9 @@ def restore(settings: Settings, found: Evidence, planned: Plan, on_progress: Cal
         keys.put(CLAIMING, UNDER_WAY)
         claims = Claims(Bucket(connection, "claims", replicas=settings.replicas), keyring.pepper)
         keyring.pepper()  # also where there is nobody to make a claim for
-        claim_again(claims, found.cursor)
+        reader = LedgerReader(connection, stream)
+        behind = reader.read_batches(planned.survey.checkpoint)
+        claim_again(claims, found.cursor, (table_of(batch, keyring) for batch in behind))
         for erasure in kept(erasures):
             claims.suppress(erasure.suppressing)
         keys.put(CLAIMING, MADE)

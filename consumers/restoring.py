@@ -5,10 +5,13 @@ from collections.abc import Callable, Collection, Container, Iterable, Iterator
 from dataclasses import dataclass
 from hashlib import sha256
 
+import orjson
+import pyarrow as pa
 from duckdb import DuckDBPyConnection
 
 from consumers.loss import extend, held_by, holes, shown
 from consumers.verification import Finding, Kind, Progress, Summary, verify
+from domain.candidate import Erased
 from infra.crypto.claims import Claims
 from infra.jetstream import ApiError, Connection, Stream
 from infra.jetstream.reappend import Lost, reappend
@@ -171,15 +174,26 @@ def _next(cursor: DuckDBPyConnection, stream: Stream, after: int, until: int, pu
     return messages
 
 
-def claim_again(claims: Claims, cursor: DuckDBPyConnection) -> int:
-    """Makes every claim that the mirror's events stand for, where there is none; how many there are.
+def claim_again(claims: Claims, cursor: DuckDBPyConnection, tail: Iterable[pa.Table] = ()) -> int:
+    """Makes every claim that the mirror's events stand for, and those of the ledger's `tail` that the mirror has not
+    seen yet, where there is none; how many there are.
 
     Raises OperationalError when the ledger's server does not confirm.
     """
-    wanted = {
-        claim_of(identifier) if kind == "pool" else identifier: id_
-        for kind, identifier, id_ in reversed(mirrored.identifiers(cursor))  # the first to be tied is written last
-    }
+    wanted: dict[str, str] = {}
+    for kind, identifier, id_ in mirrored.identifiers(cursor):
+        wanted.setdefault(claim_of(identifier) if kind == "pool" else identifier, id_)  # to whom it was tied first
+    erased = set[str]()
+    for table in tail:
+        for row in table.select(["kind", "id", "type", "personal"]).to_pylist():
+            said = {} if row["personal"] is None else orjson.loads(row["personal"])
+            if row["type"] == Erased.type:
+                erased.add(row["id"])
+            elif row["kind"] == "pool" and row["type"] == "created" and "name" in said:
+                wanted.setdefault(claim_of(said["name"]), row["id"])
+            for identifier in said.get("identifiers") or ():
+                wanted.setdefault(identifier, row["id"])
+    wanted = {identifier: id_ for identifier, id_ in wanted.items() if id_ not in erased}
     for some in _chunks(wanted.items()):
         claims.claim(dict(some))
     return len(wanted)

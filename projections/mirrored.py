@@ -127,8 +127,9 @@ def census(cur: DuckDBPyConnection, gaps: Sequence[Gap]) -> Census:
 
 def heads(cur: DuckDBPyConnection, names: Sequence[str], until: int | None = None) -> dict[str, int]:
     """The last version of each aggregate that the mirror knows, or knew at the seq `until`."""
-    found = dict(_rows(cur, "heads", ids=[name.partition("-")[2] for name in names], until=until))
-    return {name: found[name] for name in names if name in found}
+    ids = [row[0] for row in _rows(cur, "uuids", ids=[name.partition("-")[2] for name in names])]
+    found = dict(_rows(cur, "heads", ids=ids, until=until))
+    return {name: found[name] for name in names if found.get(name) is not None}
 
 
 def jumps(cur: DuckDBPyConnection) -> list[Jump]:

@@ -30,7 +30,12 @@ def records(cur: DuckDBPyConnection, candidate_id: str) -> list[str]:
 
 def ever_merged(cur: DuckDBPyConnection, candidate_id: str) -> list[str]:
     """Every record that is or ever was one person with `candidate_id`, itself included."""
-    return [row["candidate_id"] for row in rows(cur, "identity", "ever_merged", candidate_id=candidate_id)]
+    found, waiting = {candidate_id}, [candidate_id]
+    while waiting:
+        others = {row["candidate_id"] for row in rows(cur, "identity", "merged_with", candidate_id=waiting.pop())}
+        waiting += others - found
+        found |= others
+    return sorted(found)
 
 
 def forest(cur: DuckDBPyConnection, candidate_id: str) -> Forest:

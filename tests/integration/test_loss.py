@@ -25,9 +25,9 @@ from consumers.handing_out import handed_out
 from consumers.loss import held_by
 from consumers.restoring import RestoreRefused
 from consumers.verification import Finding, Kind, Summary, verify
-from domain.errors import UnreadableCandidate
+from domain.errors import ErasedCandidate, UnreadableCandidate
 from domain.event import utc_now
-from domain.interaction import parse
+from domain.interaction import Reference, parse
 from domain.policy import Channel, ErasureGround
 from infra.crypto.keyring import PEPPER
 from infra.jetstream import Bucket
@@ -568,6 +568,28 @@ def test_claims_that_are_gone_are_made_again_as_they_were(data: Path, histories:
         assert node.ledger.last_seq() == LAST + 1
 
 
+def test_claims_are_made_also_of_what_the_mirror_has_not_seen(data: Path) -> None:
+    """The views' file is one of before; somebody was recorded behind it, and somebody erased."""
+    for name in ("views.duckdb", "views.duckdb.wal"):
+        if (data / name).exists():
+            shutil.copy(data / name, data / f"{name}.before")
+    with node_of(data) as node:
+        record(node, did("sourced", 70, 1), did("sourced", 71, 1))
+        new, gone = (node.recording.resolve(Reference(email=person(n))) for n in (70, 71))
+        node.wait_for(node.ledger.last_seq())
+        until(node.erasing.certificate_of(node.erasing.erase(gone, ErasureGround.OBJECTION, "user:dpo")).exists)
+    for name in ("views.duckdb", "views.duckdb.wal"):
+        (data / name).unlink(missing_ok=True)
+        if (data / f"{name}.before").exists():
+            (data / f"{name}.before").rename(data / name)
+    shutil.rmtree(stream_folder(data, "KV_claims"))
+    restored(data, without_suppressions=True)
+    with node_of(data) as node:
+        assert node.recording.resolve(Reference(email=person(70))) == new
+        with pytest.raises(ErasedCandidate):
+            node.recording.resolve(Reference(email=person(71)))
+
+
 @pytest.mark.parametrize("gone", ["KV_claims", "pepper"])
 def test_a_restore_that_was_interrupted_amid_the_claims_is_done_to_its_end(
     data: Path, histories: Histories, gone: str, monkeypatch: pytest.MonkeyPatch
@@ -579,7 +601,7 @@ def test_a_restore_that_was_interrupted_amid_the_claims_is_done_to_its_end(
     else:
         shutil.rmtree(stream_folder(data, gone))
 
-    def interrupted(claims: Any, cursor: Any) -> int:
+    def interrupted(claims: Any, cursor: Any, _tail: Any) -> int:
         kind, identifier, id_ = mirrored.identifiers(cursor)[-1]
         claims.claim({identifier: id_} if kind != "pool" else {})
         raise OperationalError("killed")
