@@ -24,7 +24,7 @@ from infra.jetstream import (
     LedgerReader,
     Stream,
     declare_stream,
-    recorder,
+    histories,
 )
 from infra.jetstream.message import decode
 from infra.jetstream.stream import StoredMessage, get_message, scan_subject
@@ -269,8 +269,8 @@ def test_a_leader_that_was_cut_off_is_not_believed_that_nothing_came(
             return [message async for message in scan_subject(*args) if message.seq == 1]
 
         for name_, behind in (("get_message", last), ("scan_subject", scan), ("read_all", replica)):
-            monkeypatch.setattr(recorder, name_, behind)
-        monkeypatch.setattr(JetStreamApplicationRecorder, "_quickly", lambda *_, **__: None)
+            monkeypatch.setattr(histories, name_, behind)
+        monkeypatch.setattr(histories.HistoryReader, "_quickly", lambda *_, **__: None)
         found = here.select_events(AGGREGATES[0], desc=only_last, limit=1 if only_last else None)
         assert max(event.originator_version for event in found) == 2
 
