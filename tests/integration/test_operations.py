@@ -522,7 +522,9 @@ def test_a_full_disk_stops_the_views_with_a_sentence_and_they_go_on_when_there_i
         threshold = "10KB" if fails == "checkpoint" else "1GB"
         node.projector.connection.execute(f"set global checkpoint_threshold = '{threshold}'")
         filler, shut = fill(small_disk), node.projector
-        few = 5 if fails == "checkpoint" else 400  # what there is room for in the log, and what there is not
+        if fails == "checkpoint":  # there is room in the log for some events, and not for folding it into the file
+            os.truncate(filler, filler.stat().st_size - 500_000)
+        few = 5 if fails == "checkpoint" else 400
         last = record(http, *(did("replied", somebody(), source="crm", text=somebody() * 50) for _ in range(few)))
 
         until(lambda: http.get("/readyz").status_code == 503)
