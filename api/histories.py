@@ -1,6 +1,6 @@
 """Whole histories of a person: what the ledger holds, refused where it is less than the views saw."""
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime
 
 from api.views_file import ViewsFile
@@ -12,7 +12,6 @@ from domain.event import Recorded, utc_now
 from domain.identity import Forest
 from domain.policy import Channel
 from domain.trail import standing_known_at
-from infra import codec
 from infra.ledger import Ledger
 from projections import mirrored, queries
 
@@ -50,10 +49,11 @@ class Histories:
         """
         self._wait_for(self._ledger.last_seq())
         records = self._views.ask(lambda cursor: queries.ever_merged(cursor, candidate_id))
-        histories = self._ledger.histories(records)
+        places = self._views.ask(lambda cursor: mirrored.places(cursor, records))
+        histories = self._ledger.histories(records, {id_: [seq for seq, _ in held] for id_, held in places.items()})
         if candidate_id not in histories:
             raise ErasedCandidate(candidate.ERASED)
-        self._require_whole({id_: len(history) for id_, history in histories.items()})
+        _require_whole({id_: len(history) for id_, history in histories.items()}, places)
         return list(histories.values())
 
     def standing(
@@ -78,21 +78,21 @@ class Histories:
 
     def _fresh(self, candidate_ids: Iterable[str]) -> list[Candidate]:
         """States that hold all that was recorded. Raises UnreadableCandidate where there is none."""
-        states = self._ledger.candidates(candidate_ids, fresh=True)
+        ids = list(candidate_ids)
+        places = self._views.ask(lambda cursor: mirrored.places(cursor, ids))
+        states = self._ledger.candidates(ids, fresh=True)
         for state in states.values():
             if state.unreadable is not None:
                 raise UnreadableCandidate(state.unreadable)
             if state.erased:
                 raise ErasedCandidate(candidate.ERASED)
-        self._require_whole({id_: state.version for id_, state in states.items()})
+        _require_whole({id_: state.version for id_, state in states.items()}, places)
         return list(states.values())
 
-    def _require_whole(self, versions: Mapping[str, int]) -> None:
-        """Raises UnreadableCandidate where the ledger hands out less than the views saw: of its losses it is silent."""
-        names = [codec.aggregate_id(candidate.KIND, id_) for id_ in versions]
-        seen = self._views.ask(lambda cursor: mirrored.heads(cursor, names))
-        for id_, version in versions.items():
-            if version < seen.get(codec.aggregate_id(candidate.KIND, id_), 0):
-                raise UnreadableCandidate(
-                    "the ledger does not hand out every event of this candidate; `rapport verify` names what is lost"
-                )
+
+def _require_whole(versions: Mapping[str, int], places: Mapping[str, Sequence[tuple[int, int]]]) -> None:
+    """Raises UnreadableCandidate where the ledger hands out less than the views saw: of its losses it is silent."""
+    if any(version < seen for id_, version in versions.items() for _, seen in places[id_]):
+        raise UnreadableCandidate(
+            "the ledger does not hand out every event of this candidate; `rapport verify` names what is lost"
+        )

@@ -75,13 +75,17 @@ class Ledger:
         """The ledger's last position; 0 when it is empty."""
         return self._recorder.max_notification_id() or 0
 
-    def histories(self, candidate_ids: Sequence[str]) -> dict[str, list[Recorded[CandidateEvent]]]:
+    def histories(
+        self, candidate_ids: Sequence[str], places: Mapping[str, Sequence[int]] | None = None
+    ) -> dict[str, list[Recorded[CandidateEvent]]]:
         """Everything recorded on each candidate, decrypted, in order; empty where nothing was. The erased are left out.
 
+        `places` are the seqs at which events of them are thought to lie, which saves the server looking for them.
         Raises UnreadableCandidate when an event of one of them cannot be read.
         """
         names = [codec.aggregate_id(candidate.KIND, id_) for id_ in candidate_ids]
-        found = zip(candidate_ids, self._opened(self._stored(names), CandidateEvent), strict=True)
+        at = {codec.aggregate_id(candidate.KIND, id_): seqs for id_, seqs in (places or {}).items()}
+        found = zip(candidate_ids, self._opened(self._stored(names, at), CandidateEvent), strict=True)
         return {id_: readable(history) for id_, history in found if not isinstance(history, Ended)}
 
     def candidates(self, ids: Iterable[str], *, fresh: bool = False) -> dict[str, Candidate]:
@@ -195,10 +199,11 @@ class Ledger:
         histories = self._recorder.read_many(names) if names else []
         return self._opened(dict(zip(names, histories, strict=True)), of)
 
-    def _stored(self, names: Sequence[str]) -> dict[str, History | Broken]:
+    def _stored(self, names: Sequence[str], places: Mapping[str, Sequence[int]]) -> dict[str, History | Broken]:
         """What the ledger's leader holds of each aggregate now, from what is at hand as far as that goes."""
         era = self._histories.era
         found: dict[str, History | Broken] = dict(self._recorder.go_on(self._histories.held(names)))
+        found |= self._recorder.read_at({n: places[n] for n in names if n in places and n not in found})
         if missing := [name for name in names if name not in found]:
             found |= zip(missing, self._recorder.read_many(missing), strict=True)
         for name in names:

@@ -132,6 +132,14 @@ def heads(cur: DuckDBPyConnection, names: Sequence[str], until: int | None = Non
     return {name: found[name] for name in names if found.get(name) is not None}
 
 
+def places(cur: DuckDBPyConnection, ids: Sequence[str]) -> dict[str, list[tuple[int, int]]]:
+    """Seq and version of every event that the mirror knows of each candidate, in order."""
+    found: dict[str, list[tuple[int, int]]] = {id_: [] for id_ in ids}
+    for id_, seq, version in _rows(cur, "places", ids=list(ids)):
+        found[id_].append((seq, version))
+    return found
+
+
 def jumps(cur: DuckDBPyConnection) -> list[Jump]:
     """The events whose version does not follow."""
     return [Jump(*row) for row in _rows(cur, "jumps")]

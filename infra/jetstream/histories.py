@@ -74,6 +74,26 @@ class HistoryReader:
         found = self._connection.call(pipelined(subjects, look, READS_IN_FLIGHT), TIMEOUT_S)
         return {name: h for name, h in zip(subjects.values(), found, strict=True) if h is not None}
 
+    def at(self, places: Mapping[str, Sequence[int]]) -> dict[str, History]:
+        """The history on each subject, of which it is known where its events lie, up to date.
+
+        The server then reads the blocks that hold them, and no other; without, it goes through all between the first
+        and the last. Left out is what is not there, or longer than pays.
+        """
+
+        async def look(subject: str) -> History | None:
+            seqs = places[subject]
+            reads = (get_message(self._connection, self._stream, seq=seq) for seq in seqs)
+            found = [m for m in await asyncio.gather(*reads) if m is not None and m.subject == subject]
+            known = self._history(subject, found)
+            if len(found) < len(seqs) or isinstance(known, Broken):
+                return None
+            return await self._gone_on(subject, known)
+
+        few = [subject for subject, seqs in places.items() if 0 < len(seqs) <= FAR_BEHIND]
+        found = self._connection.call(pipelined(few, look, READS_IN_FLIGHT), TIMEOUT_S)
+        return {subject: history for subject, history in zip(few, found, strict=True) if history is not None}
+
     async def _gone_on(self, subject: str, known: History) -> History | None:
         last, event = known[-1]
         missing = await count(self._connection, self._stream, subject) - len(known)

@@ -298,6 +298,30 @@ def test_a_history_at_hand_and_gone_on_with_is_what_a_whole_read_makes(place: Pl
     assert read == len(ids)
 
 
+def test_a_history_is_read_from_where_its_events_lie_or_else_whole(place: Place) -> None:
+    """Places that are outdated, somebody else's, of nothing or of too little change nothing of the answer."""
+    id_, other = uuid4().hex, uuid4().hex
+    writing = place.ledger()
+    for n in range(3):
+        put(writing, id_, tagged(n))
+        put(writing, other, tagged(n))
+    expected = place.ledger().histories([id_])
+    seqs = [r.seq for r in expected[id_]]
+    theirs = [r.seq for r in place.ledger().histories([other])[other]]
+    for places, whole in (
+        (seqs, 0),
+        (seqs[:2], 0),  # what lies behind is looked for
+        (seqs[1:], 1),
+        ([*seqs, 10**9], 1),
+        ([*seqs[:2], theirs[2]], 1),
+        (theirs, 1),
+        ([], 1),
+    ):
+        ledger = place.ledger()
+        assert ledger.histories([id_], {id_: places}) == expected, places
+        assert whole_histories_read(ledger) == whole, places
+
+
 def test_of_an_erased_candidate_no_history_is_at_hand(place: Place) -> None:
     """Whether this process erased them or another."""
     for here in (True, False):
