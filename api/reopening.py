@@ -2,7 +2,6 @@
 with a file written anew in its place."""
 
 import gc
-import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,6 +13,7 @@ import structlog
 from eventsourcing.persistence import OperationalError
 
 from infra.duckdb.database import ITS_FILES, copy_of
+from infra.replacing import sync
 from projections import Projector, rewriting
 
 LOOK_EVERY_S = 1.0
@@ -86,7 +86,7 @@ class Replacing:
         self.discard()
         try:
             rewriting.rewrite(projector, self._beside)
-            _sync(self._beside)
+            sync(self._beside)
             yield
         finally:
             self.discard()
@@ -102,7 +102,7 @@ class Replacing:
         if self._path.with_name(self._path.name + ".wal").exists():
             raise OperationalError("the views' file could not be closed cleanly")
         self._beside.replace(self._path)
-        _sync(self._path.parent)
+        sync(self._path.parent)
 
     def discard(self) -> None:
         """Removes what an attempt left."""
@@ -117,11 +117,3 @@ def _is_open(path: Path) -> bool:
     except (duckdb.ConnectionException, duckdb.ResourceInUseException):
         return True
     return False
-
-
-def _sync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import IO
 
 from domain.checkpoint import NoteMalformed
+from infra.replacing import sync
 
 END = b"\n\n\n"
 """Behind each note of the history; no note ends or goes on like this."""
@@ -55,7 +56,7 @@ class Checkpoints:
                 raise
         _replace(folder / "latest", note.encode())
         _replace(folder / "vkey", vkey.encode() + b"\n")
-        _sync(folder)
+        sync(folder)
 
     def _end(self, file: IO[bytes]) -> tuple[int, str | None]:
         """Where the last whole note of the history ends, and that note."""
@@ -83,11 +84,3 @@ def _write(file: IO[bytes], content: bytes) -> None:
     if file.write(content) < len(content):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
     os.fsync(file.fileno())
-
-
-def _sync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -17,12 +17,12 @@ def replacing(target: Path) -> Iterator[Path]:
     _remove(beside)
     try:
         yield beside
-        _sync(beside)
+        sync(beside)
         beside.replace(target)
     except BaseException:
         _remove(beside)
         raise
-    _sync(target.parent)
+    sync(target.parent)
 
 
 def discard(target: Path) -> None:
@@ -36,7 +36,8 @@ def _remove(path: Path) -> None:
             leftover.unlink()
 
 
-def _sync(path: Path) -> None:
+def sync(path: Path) -> None:
+    """What was written to a file, or which files a folder has, is on disk when this returns. Raises OSError."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)

@@ -70,7 +70,7 @@ def test_an_import_goes_through_while_the_file_is_exchanged(here: tuple[Node, ht
 
 def test_a_question_that_an_exchange_cuts_short_is_asked_again(here: tuple[Node, httpx.Client]) -> None:
     node, http = here
-    record(http, did("sourced", somebody()))
+    node.wait_for(record(http, did("sourced", somebody())))
     asked = []
 
     def question(cursor: duckdb.DuckDBPyConnection) -> int:
