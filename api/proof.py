@@ -54,6 +54,8 @@ def evidence_of(node: Node, candidate_id: str, as_of: datetime | None, known_at:
     events = [e for e in events if e.id in records]
     if not any(e.id == candidate_id for e in events):
         raise NotProvable("the ledger held nothing about this candidate then; ask for a later time")
+    if known_at is not None and any(e.seq not in bodies for e in events):
+        raise NotProvable("bytes were purged by an erasure that was not known then; ask without a time of knowing")
     readable = _readable(node, candidate_id, as_of, known_at, until_seq, events, bodies)
     try:
         note, checkpoint = node.notary.covering(events[-1].seq)

@@ -180,9 +180,9 @@ def claim_again(claims: Claims, cursor: DuckDBPyConnection, tail: Iterable[pa.Ta
 
     Raises OperationalError when the ledger's server does not confirm.
     """
-    wanted: dict[str, str] = {}
+    tied: dict[str, list[str]] = {}  # to whom, in order
     for kind, identifier, id_ in mirrored.identifiers(cursor):
-        wanted.setdefault(claim_of(identifier) if kind == "pool" else identifier, id_)  # to whom it was tied first
+        tied.setdefault(claim_of(identifier) if kind == "pool" else identifier, []).append(id_)
     erased = set[str]()
     for table in tail:
         for row in table.select(["kind", "id", "type", "personal"]).to_pylist():
@@ -190,10 +190,11 @@ def claim_again(claims: Claims, cursor: DuckDBPyConnection, tail: Iterable[pa.Ta
             if row["type"] == Erased.type:
                 erased.add(row["id"])
             elif row["kind"] == "pool" and row["type"] == "created" and "name" in said:
-                wanted.setdefault(claim_of(said["name"]), row["id"])
+                tied.setdefault(claim_of(said["name"]), []).append(row["id"])
             for identifier in said.get("identifiers") or ():
-                wanted.setdefault(identifier, row["id"])
-    wanted = {identifier: id_ for identifier, id_ in wanted.items() if id_ not in erased}
+                tied.setdefault(identifier, []).append(row["id"])
+    left = {identifier: [id_ for id_ in ids if id_ not in erased] for identifier, ids in tied.items()}
+    wanted = {identifier: ids[0] for identifier, ids in left.items() if ids}
     for some in _chunks(wanted.items()):
         claims.claim(dict(some))
     return len(wanted)

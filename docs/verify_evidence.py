@@ -10,7 +10,6 @@ from base64 import b64decode
 from datetime import datetime
 from functools import partial
 from hashlib import sha256
-from itertools import pairwise
 from pathlib import Path
 
 from cryptography.exceptions import InvalidSignature
@@ -21,7 +20,7 @@ STATEMENTS |= {"consent_given", "basis_recorded"}  # these hold at the latest fr
 RELEVANT = STATEMENTS | {"sourced", "notice_given", "consent_requested", "consent_refused", "emailed", "messaged"}
 RELEVANT |= {"merged", "unmerged", "request_received", "request_extended", "request_closed", "recipient_notified"}
 ENVELOPE = {"v", "occurred_at", "actor_kind", "source", "channel", "correlation", "sealed"}
-SEALED = {"evidence", "message"}  # what a readable step says besides, from the sealed part
+SEALED, EQUAL = {"evidence", "message"}, ("record", "version", "recorded_at", "type", "channel", "source")
 time = datetime.fromisoformat
 base64 = partial(b64decode, validate=True)
 
@@ -83,8 +82,8 @@ def proved(event: dict, size: int, root: bytes) -> dict | None:
     require(stored is None or sha256(stored).digest() == entry, "changed-event", f"event {seq} has other bytes")
     inside = leads_to(root, sha256(b"\x00" + entry).digest(), event["leaf"], size, map(base64, event["path"]))
     require(inside, "not-in-log", f"event {seq} is not in the log of the checkpoint")
-    body = json.loads(stored or b"null", object_pairs_hook=once)
-    named = body is None or (body["id"], body["version"]) == (f"candidate-{event['record']}", event["version"])
+    body = None if stored is None else json.loads(stored, object_pairs_hook=once)
+    named = stored is None or (body["id"], body["version"]) == (f"candidate-{event['record']}", event["version"])
     require(named, "altered", f"event {seq} is another than it says")
     return body
 
@@ -105,9 +104,9 @@ def require_told(e: dict, bodies: dict) -> None:
         body, state = bodies[event["seq"]], bodies[event["seq"]]["state"]
         said = {name: value for name, value in step["data"].items() if name not in SEALED}
         same = said == {name: v for name, v in state.items() if name not in ENVELOPE and v is not None}
-        real = {**state, **event, "type": body["type"], "channel": state.get("channel")}
-        same &= all(step[name] == real[name] for name in ("record", "version", "recorded_at", "type", "channel"))
-        same &= time(step["occurred_at"]) == time(state["occurred_at"])
+        real = {"channel": None, "source": None, **state, **event, "type": body["type"]}
+        same &= all(step[x] == real[x] for x in EQUAL) and time(step["occurred_at"]) == time(real["occurred_at"])
+        same &= (step["actor"].split(":")[0] == "candidate") == (state["actor_kind"] == "candidate")
         require(same, "contradiction", f"the readable trail contradicts event {event['seq']}")
 
 
@@ -120,7 +119,7 @@ def verify(content: bytes, trusted: str | None) -> str:
     origin, size, root = opened(e["checkpoint"], key, "forged-checkpoint")[:3]
     require(origin == key[0], "forged-checkpoint", "it is one of another log")
     signed = opened(e["statement"], key, "forged-statement")
-    rising = all(a["seq"] < b["seq"] and a["leaf"] < b["leaf"] for a, b in pairwise(e["events"]))
+    rising = all((c := [x[name] for x in e["events"]]) == sorted(set(c)) for name in ("seq", "leaf"))
     require(rising and e["events"], "reordered", "the events are not in the order of the log")
     in_time = all(time(x["recorded_at"]) <= time(e["known_at"] or x["recorded_at"]) for x in e["events"])
     require(in_time and e["events"][-1]["seq"] <= e["until_seq"], "altered", "an event is later than the file")
@@ -134,9 +133,10 @@ def verify(content: bytes, trusted: str | None) -> str:
     document = json.dumps({k: e[k] for k in e.keys() - {"statement"}}, sort_keys=True, separators=(",", ":")).encode()
     said = [f"{origin}/evidence", "version 1", f"log {size} {root}", f"document sha256:{sha256(document).hexdigest()}"]
     require(signed == said, "altered", "the file does not say what was signed")
-    said = [place for b in bodies.values() if b and b["type"] == "erased" for place in b["state"].get("bodies", [])]
-    named = all(x["stored"] is not None or [x["seq"], f"sha256:{x['hash']}"] in said for x in e["events"])
-    require(named or e["known_at"], "withheld", "bytes of an event are left out that no erasure in the file names")
+    ends = [(x, b["state"]) for x in e["events"] if (b := bodies[x["seq"]]) and b["type"] == "erased"]
+    named = {(x["record"], *place): x["seq"] for x, state in ends for place in state.get("bodies") or ()}
+    gone = [(x["record"], x["seq"], f"sha256:{x['hash']}") for x in e["events"] if x["stored"] is None]
+    require(all(named.get(x, 0) > x[1] for x in gone), "withheld", "bytes are left out that no erasure there names")
     if e["trail"] is not None:
         require_told(e, bodies)
     return f"{len(bodies)} events of {e['candidate']} proved in {origin} at {size} events, signed with {e['key']}"

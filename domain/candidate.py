@@ -8,7 +8,15 @@ from typing import Annotated, Literal
 from pydantic import Field, TypeAdapter
 
 from domain import errors
-from domain.consent import OF_EVERY_CELL, STATEMENT_TYPES, TAKEN_BACK, Standing, Statement, effective_at
+from domain.consent import (
+    ANY_PURPOSE,
+    OF_EVERY_CELL,
+    STATEMENT_TYPES,
+    TAKEN_BACK,
+    Standing,
+    Statement,
+    effective_at,
+)
 from domain.event import Event, HexId, Label, Name, Personal, Purpose, Text, UtcDatetime, catalogue, check_clock
 from domain.policy import (
     DEFAULT_PURPOSE,
@@ -363,7 +371,7 @@ class Candidate:
     unreadable: str | None = None
 
 
-STATE_VERSION = 3
+STATE_VERSION = 4
 """To be raised when `evolve` makes another state of the same events: states kept by older code are then not used."""
 
 ERASED = "this person was erased; nothing more is recorded of them"
@@ -374,13 +382,22 @@ STATE = TypeAdapter(Candidate)
 
 def interaction_key(event: CandidateEvent) -> InteractionKey | None:
     """What tells an interaction from another: its id and type; for what a person says against contact also when it was
-    said and about what (channel, purpose), so that an id used again cannot swallow an opt-out. None without an id."""
+    said and about what (channel, and purpose or request), so that an id used again cannot swallow an opt-out. None
+    without an id."""
     if event.interaction is None:
         return None
     if event.type not in TAKEN_BACK:
         return event.interaction, event.type, None, None, None
+    return event.interaction, event.type, event.occurred_at, *_about(event)
+
+
+def _about(event: CandidateEvent) -> tuple[Channel | None, str | None]:
+    """What a statement is about: a channel and a purpose; of a restriction, which is of all use, its request."""
+    if event.type in OF_EVERY_CELL:
+        return None, getattr(event, "request", None)
     purpose: str | None = getattr(event, "purpose", None)
-    return event.interaction, event.type, event.occurred_at, event.channel, purpose
+    # What was recorded before `*` was read at the door covers as much as it says.
+    return event.channel, None if purpose == ANY_PURPOSE and event.type in TAKEN_BACK else purpose
 
 
 ANSWERED_BY = {
@@ -391,16 +408,25 @@ ANSWERED_BY = {
 """What takes back each statement against contact."""
 
 
+def is_told(records: Iterable[Candidate], event: CandidateEvent) -> bool:
+    """Whether `event`, a statement against contact, was recorded of one of them, as of any time: one that was told once
+    more is recorded as of then (`holds_anew`)."""
+    own = event.interaction, event.type, *_about(event)
+    return any((*key[:2], *key[3:]) == own for record in records for key in record.interactions)
+
+
 def holds_anew(records: Iterable[Candidate], event: CandidateEvent, at: datetime) -> bool:
     """Whether `event`, a statement against contact by the person of `records` that was told once more at `at`, is to be
     recorded as of then: after it was last said, or first told, and before it was told again, it was taken back. Nobody
     can know whether it was sent again or said again, so the reading against contact wins."""
     known = list(records)
     statements = [s for record in known for s in record.statements]
+    channel, what = _about(event)
     since = event.occurred_at
-    if any(interaction_key(event) in record.interactions for record in known):
-        about = event.type, event.channel, getattr(event, "purpose", None)
-        since = max((s.occurred_at for s in statements if (s.type, s.channel, s.purpose) == about), default=since)
+    if is_told(known, event):
+        about = event.type, channel, what
+        said = (s.occurred_at for s in statements if (s.type, s.channel, s.request or s.purpose) == about)
+        since = max(said, default=since)
     return any(s.type == ANSWERED_BY[event.type] and since < s.occurred_at <= at for s in statements)
 
 
@@ -430,13 +456,14 @@ def evolve(state: Candidate, event: CandidateEvent, version: int, seq: int, reco
 
 def statement(candidate_id: str, event: CandidateEvent, seq: int, recorded_at: datetime) -> Statement:
     """The part of `event` that bears on standing; see `domain.consent`."""
+    channel, about = _about(event)
     return Statement(
         candidate_id=candidate_id,
         seq=seq,
         occurred_at=effective_at(event.type, event.occurred_at, recorded_at),
         type=event.type,
-        channel=None if event.type in OF_EVERY_CELL else event.channel,
-        purpose=getattr(event, "purpose", None),
+        channel=channel,
+        purpose=None if event.type in OF_EVERY_CELL else about,
         basis=getattr(event, "basis", None),
         expires_at=getattr(event, "expires_at", None),
         request=getattr(event, "request", None),

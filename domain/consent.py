@@ -3,8 +3,8 @@
 A person may hold several records (merges). Each statement belongs to the record it was made on. The rule,
 per channel and purpose ("cell"), over the statements in force at the time asked about:
 
-0. A restriction holds for every cell until a later lifting (Art. 18 GDPR): data is stored and not used. Where both
-   name the request that they belong to, it has to be the same one.
+0. A restriction holds for every cell until a later lifting (Art. 18 GDPR): data is stored and not used. A lifting that
+   names the request it belongs to lifts what was restricted for that request, and nothing else.
 1. An opt-out (or a spam complaint) holds until a later opt-in that covers the cell (Art. 21(3) GDPR).
 2. Otherwise a withdrawal of consent holds until a later consent that was not over when it was given (Art. 7(3));
    another basis does not revive what the person withdrew (EDPB Guidelines 05/2020, points 121-123).
@@ -30,6 +30,8 @@ TAKEN_BACK = OPT_OUTS | {"consent_withdrawn", "restricted"}
 OF_EVERY_CELL = frozenset({"restricted", "restriction_lifted"})
 """Statements that are about all use of the data, whatever channel they came by."""
 STATEMENT_TYPES = TAKEN_BACK | OF_EVERY_CELL | {"opted_in", "consent_given", "basis_recorded"}
+ANY_PURPOSE = "*"
+"""In answers: a purpose that nobody has named. Said against contact, it means every purpose."""
 
 
 class Status(StrEnum):
@@ -135,10 +137,10 @@ def _answers(later: Statement, earlier: Statement, joined: JoinSeq) -> bool:
     """Whether `later` takes the place of `earlier`: it comes after it, on the same person."""
     if later.order <= earlier.order:
         return False
-    if later.expires_at is not None and later.expires_at <= later.occurred_at:
+    over = later.expires_at is not None and later.expires_at <= later.occurred_at
+    if earlier.type == "consent_withdrawn" and over:
         return False  # a consent that was over when it was given
-    matters = {earlier.request, later.request} - {None}
-    if earlier.type == "restricted" and len(matters) > 1:
+    if earlier.type == "restricted" and later.request not in (None, earlier.request):
         return False  # each is lifted by itself
     if earlier.type in TAKEN_BACK and later.occurred_at == earlier.occurred_at:
         return False  # said at once, the word against contact wins, whichever arrived first

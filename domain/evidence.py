@@ -117,6 +117,8 @@ class Step(BaseModel):
     type: str
     occurred_at: str
     recorded_at: str
+    actor: str
+    source: str | None
     channel: str | None
     data: dict[str, Any]
 

@@ -8,12 +8,12 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from domain import candidate
 from domain.candidate import CandidateEvent
+from domain.consent import ANY_PURPOSE
 from domain.errors import InvalidInteraction
 from domain.event import HexId, Label, Name, Text, UtcDatetime
 from domain.policy import ActorKind, Channel
 
 DEFAULT_ACTOR = "system:unknown"
-ANY_PURPOSE = "*"
 ENVELOPE = frozenset({"occurred_at", "actor", "actor_kind", "source", "correlation", "interaction", "channel"})
 """Event fields that the record carries outside `data`."""
 
@@ -99,9 +99,11 @@ def event_of(interaction: Interaction, *, identifiers: tuple[str, ...] = (), int
     if interaction.type == candidate.Emailed.type and interaction.channel not in (None, Channel.EMAIL):
         raise InvalidInteraction("channel: an email goes by email; what was written elsewhere is `messaged`")
     if isinstance(purpose := data.get("purpose"), str) and purpose.strip() == ANY_PURPOSE:
-        if event_class.model_fields["purpose"].default is not None:
+        field = event_class.model_fields.get("purpose")  # without one, the field is refused as any other
+        if field is not None and field.default is not None:
             raise InvalidInteraction("data.purpose: name one; in answers `*` stands for those that nobody has named")
-        del data["purpose"]
+        if field is not None:
+            del data["purpose"]
     if reserved := sorted((ENVELOPE | {"identifiers"}) & data.keys()):
         raise InvalidInteraction(f"data.{reserved[0]}: belongs beside `data`, not inside it")
     if into is not None:

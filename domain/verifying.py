@@ -6,7 +6,7 @@ The same rules stand in `docs/verify_evidence.py`, for those who trust none of o
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from hashlib import sha256
 from itertools import pairwise
 from typing import Any
@@ -30,7 +30,10 @@ from domain.evidence import (
     statement_text,
 )
 from domain.merkle import leaf_hash, proves_inclusion
+from domain.policy import ActorKind
 from domain.trail import RELEVANT_TYPES
+
+BY_THE_PERSON = ActorKind.CANDIDATE
 
 
 @dataclass(frozen=True)
@@ -101,15 +104,25 @@ def _require_in_time(evidence: Evidence) -> None:
 
 
 def _require_named(evidence: Evidence, stored: Mapping[int, dict[str, Any]]) -> None:
-    """Bytes are missing only where an `erased` event in the file says so, by their hash. What was known before the
-    erasure has none."""
-    erasures = [body["state"].get("bodies") or () for body in stored.values() if body["type"] == Erased.type]
-    named = [place for places in erasures for place in places]
+    """Bytes are missing only where a later `erased` event of the same record says so, by their hash."""
+    named = {
+        (event.record, *place): event.seq
+        for event in evidence.events
+        if event.seq in stored and stored[event.seq]["type"] == Erased.type
+        for place in _named_by(event, stored[event.seq])
+    }
     for event in evidence.events:
-        is_named = event.stored is not None or [event.seq, f"sha256:{event.hash}"] in named
-        if not is_named and evidence.known_at is None:
-            sentence = f"the bytes of event {event.seq} are left out, and no erasure in the file names them"
+        if event.stored is None and named.get((event.record, event.seq, f"sha256:{event.hash}"), 0) <= event.seq:
+            sentence = f"the bytes of event {event.seq} are left out, and no erasure of its record names them"
             raise EvidenceRefused(Reason.WITHHELD, sentence)
+
+
+def _named_by(event: ProvedEvent, body: dict[str, Any]) -> list[tuple[int, str]]:
+    """Seq and hash of each body that an `erased` event says is to go. Raises EvidenceRefused."""
+    try:
+        return [(int(seq), str(hash_)) for seq, hash_ in body["state"].get("bodies") or ()]
+    except (TypeError, ValueError):
+        raise EvidenceRefused(Reason.CHANGED_EVENT, f"event {event.seq} does not say whose bytes go") from None
 
 
 def _proved(event: ProvedEvent, checkpoint: Checkpoint) -> dict[str, Any] | None:
@@ -200,7 +213,8 @@ def _tells(step: Step, event: ProvedEvent, body: dict[str, Any]) -> bool:
     said = {name: value for name, value in step.data.items() if name not in SEALED_BUT_TOLD}
     return (
         (step.record, step.version, step.type) == (event.record, event.version, body["type"])
-        and step.channel == state.get("channel")
+        and (step.channel, step.source) == (state.get("channel"), state.get("source"))
+        and (step.actor.partition(":")[0] == BY_THE_PERSON) == (state.get("actor_kind") == BY_THE_PERSON)
         and said == in_the_clear(state)
         and _is_same_time(step.occurred_at, state.get("occurred_at"))
         and _is_same_time(step.recorded_at, event.recorded_at)
@@ -211,8 +225,8 @@ def _began(body: dict[str, Any], event: ProvedEvent) -> datetime:
     """From when the event holds. Raises EvidenceRefused."""
     try:
         occurred_at = datetime.fromisoformat(body["state"]["occurred_at"])
-        return effective_at(body["type"], occurred_at, datetime.fromisoformat(event.recorded_at))
-    except (ValueError, KeyError, TypeError):
+        return effective_at(body["type"], occurred_at.astimezone(UTC), datetime.fromisoformat(event.recorded_at))
+    except (ValueError, KeyError, TypeError, OverflowError):
         raise EvidenceRefused(Reason.CHANGED_EVENT, f"event {event.seq} does not say when it happened") from None
 
 

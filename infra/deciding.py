@@ -99,8 +99,11 @@ class Round:
         state = self._state(id_, interaction)
         event = self._event(interaction, state, identifiers)
         survivor = self._survivor(event)
-        if again_at is not None and self._holds_anew(state, event, again_at):
-            event = event.model_copy(update={"occurred_at": again_at})
+        if again_at is not None and event.type in TAKEN_BACK:
+            if self._holds_anew(state, event, again_at):
+                event = event.model_copy(update={"occurred_at": again_at})
+            elif candidate.is_told([state], event):
+                return state, ()
         if (key := candidate.interaction_key(event)) in state.interactions:
             if self._is_pending(state.id, key):
                 raise Cut
@@ -116,7 +119,7 @@ class Round:
 
     def _holds_anew(self, state: Candidate, event: CandidateEvent, at: datetime) -> bool:
         """See `domain.candidate.holds_anew`; by what the ledger holds now, on whichever node it was recorded."""
-        if event.type not in TAKEN_BACK or state.version == 0:
+        if state.version == 0:
             return False
         self._need_settled_merges()
         members = self._people.forest_of(state.id).members(state.id) | {state.id}

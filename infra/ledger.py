@@ -11,7 +11,7 @@ from eventsourcing.persistence import DataError, IntegrityError, OperationalErro
 from domain import candidate, pool
 from domain.candidate import Candidate, CandidateEvent
 from domain.consent import STATEMENT_TYPES
-from domain.event import Event, Recorded, utc_now
+from domain.event import Event, Recorded
 from domain.pool import Pool, PoolEvent
 from infra import codec
 from infra.advancing import Advancing
@@ -20,12 +20,14 @@ from infra.crypto import sealing
 from infra.crypto.keyring import Keyring
 from infra.history import Closed, Ended, decoded, ended, readable, state_of
 from infra.jetstream import Broken, History, JetStreamApplicationRecorder
+from infra.jetstream.server_clock import ServerClock
 from infra.snapshots import Snapshots
 from infra.states import States
 
 CLOCKS_APART = timedelta(minutes=5)
-MOST_HISTORIES, MOST_EVENTS = 5_000, 50_000
-"""What is kept of histories as they are stored; an event takes about 1.5 KB of memory."""
+MOST_HISTORIES, MOST_HISTORIES_BYTES = 5_000, 80_000_000
+EVENT_BYTES = 700
+"""What an event takes in memory beside its stored bytes, which are there twice: as the message and in the event."""
 
 _E = TypeVar("_E", bound=Event)
 
@@ -40,8 +42,9 @@ class Append:
 
 
 class _Histories(AtHand[History]):
-    def events_of(self, value: History) -> int:
-        return len(value)
+    def size_of(self, value: History) -> int:
+        """In bytes of memory, about."""
+        return sum(EVENT_BYTES + 2 * len(message.body) for message, _ in value)
 
 
 class Ledger:
@@ -67,7 +70,8 @@ class Ledger:
         """Why the last append was not taken; None when it was."""
         self._states = States() if states is None else states
         # A server that comes back may have lost the end of the ledger, and with it what a state was made of.
-        self._histories = _Histories(MOST_HISTORIES, MOST_EVENTS)
+        self._histories = _Histories(MOST_HISTORIES, MOST_HISTORIES_BYTES)
+        self._clock = ServerClock(recorder.connection, recorder.stream)
         recorder.connection.on_break.add(self._states.clear)
         recorder.connection.on_break.add(self._histories.clear)
 
@@ -105,9 +109,10 @@ class Ledger:
         self._states.doubt(ids)
 
     def drop(self, candidate_id: str) -> None:
-        """Has nothing of an erased candidate at hand any more."""
-        self._states.drop(candidate_id)
-        self._histories.drop(codec.aggregate_id(candidate.KIND, candidate_id))
+        """Has nothing of an erased candidate at hand any more, nor ever again. Bodies that are purged make the number
+        of events no sign of what there is, by which all that is at hand is judged."""
+        self._states.bar(candidate_id)
+        self._histories.bar(codec.aggregate_id(candidate.KIND, candidate_id))
 
     def pool(self, pool_id: str) -> Pool:
         """The state of one pool, version 0 when there is none of this id."""
@@ -160,18 +165,27 @@ class Ledger:
         if kind != candidate.KIND:
             return
         base = self._states.held([id_]).get(id_, Candidate(id_))
+        now = self._now()
         if (
             isinstance(outcome, IntegrityError | DataError)
             or base.version != append.base
-            or not _settled(append.events, utc_now())
+            or now is None
+            or not _settled(append.events, now)
         ):
             self._states.doubt([id_])
             return
         state = base
         for n, (event, seq) in enumerate(zip(append.events, outcome, strict=True), start=1):
             assert isinstance(event, CandidateEvent)  # noqa: S101 - the kind was checked above
-            state = candidate.evolve(state, event, append.base + n, seq, utc_now())
+            state = candidate.evolve(state, event, append.base + n, seq, now)
         self._keep(state, base.seq or outcome[0] - 1, era)
+
+    def _now(self) -> datetime | None:
+        """The time by the clock that says when events are recorded; None where it cannot be asked."""
+        try:
+            return self._clock.now()
+        except OperationalError:
+            return None
 
     def _keep(self, state: Candidate, since: int, era: int) -> None:
         """Has a state at hand that went on from where it stood at seq `since`."""

@@ -35,6 +35,7 @@ ON_STATE = (
     errors.AmbiguousCandidate,
     errors.NotContactable,
     errors.MergeRefused,
+    errors.RequestRefused,
 )
 """Refusals that rest on a state; none is final before the state was read from the ledger for it."""
 
@@ -185,6 +186,10 @@ class Recording:
         try:
             outcomes = iter(self._settle(batch))
         except BaseException as failure:  # noqa: BLE001 - it belongs to each of the callers, who raise it
+            if len(calls) > 1 and not isinstance(failure, OperationalError):
+                for call in calls:  # one of them brought it about: what is recorded by now is known again
+                    self._settle_together([call])
+                return
             for call in calls:
                 call.answer.set_exception(failure)
         else:

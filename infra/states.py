@@ -6,29 +6,24 @@ from domain.candidate import Candidate
 from infra.at_hand import AtHand
 
 MOST_CANDIDATES = 20_000
-MOST_EVENTS = 500_000  # a state takes about 250 bytes for each of its events
+MOST_EVENTS = 500_000  # a state takes about 250 bytes for each of the events that it is made of
 
 
 class States(AtHand[Candidate]):
     """The states used last. One without events is not kept: somebody else may be about to record the first."""
 
-    def __init__(self, most: int = MOST_CANDIDATES, most_events: int = MOST_EVENTS) -> None:
-        super().__init__(most, most_events)
+    def __init__(self, most: int = MOST_CANDIDATES, most_size: int = MOST_EVENTS) -> None:
+        super().__init__(most, most_size)
         self._doubted: set[str] = set()
 
-    def events_of(self, value: Candidate) -> int:
-        """One for each version."""
-        return value.version
+    def size_of(self, value: Candidate) -> int:
+        """How many events it is made of. Who cannot be read is not kept: what stands in the way may be gone by then."""
+        return value.version if value.unreadable is None else 0
 
     def current(self, ids: Iterable[str]) -> dict[str, Candidate]:
         """Those of `ids` that are at hand and, as far as is known, up to date."""
-        held = super().held(ids)
         with self._lock:
-            return {id_: state for id_, state in held.items() if id_ not in self._doubted}
-
-    def held(self, keys: Iterable[str]) -> dict[str, Candidate]:
-        """Those that are at hand and to be built upon, however old they are."""
-        return {id_: state for id_, state in super().held(keys).items() if state.unreadable is None}
+            return {id_: state for id_, state in self._found(ids).items() if id_ not in self._doubted}
 
     def keep(self, state: Candidate, era: int) -> None:
         """Has this state at hand, unless a later one is."""

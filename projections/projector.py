@@ -78,8 +78,8 @@ class Projector:
 
         Closing the file takes away cursors that are still out.
         """
+        self._closing = True  # before what is being computed is ended: what came in between would hold a cursor
         self.known.close()
-        self._closing = True
         until = time.monotonic() + within_s
         while self._is_lending():
             if time.monotonic() > until:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from typing import NamedTuple
 
 from eventsourcing.persistence import StoredEvent
@@ -174,7 +175,8 @@ class HistoryReader:
             return False
         if messages:
             last = messages[-1]
-            self._heads.note(subject, Head(version_of(subject, last.seq, last.body), last.seq))
+            with suppress(LedgerCorruptedError):  # then it is no head, and whoever decodes it says why
+                self._heads.note(subject, Head(version_of(subject, last.seq, last.body), last.seq))
         return True
 
     async def _histories(self, subjects: Sequence[str]) -> list[list[StoredMessage]] | None:

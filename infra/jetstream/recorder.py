@@ -151,13 +151,6 @@ class JetStreamApplicationRecorder(JetStreamAggregateRecorder, ApplicationRecord
         """As for the aggregate recorder, but returns the ledger seqs."""
         return self._append(stored_events)
 
-    def read_at(self, places: Mapping[str, Sequence[int]]) -> dict[str, History]:
-        """Whole histories by the seqs at which their events are thought to lie, and what lies behind: quicker than
-        `read_many` where they are scattered over a log that is not in memory. What does not fit is left out."""
-        subjects = {subject_of(self.stream.prefix, id_): id_ for id_ in places}
-        found = self._reading.at({subject: places[id_] for subject, id_ in subjects.items()})
-        return {subjects[subject]: history for subject, history in found.items()}
-
     def erase_events(self, originator_id: UUID | str) -> int:
         """As for the aggregate recorder."""
         try:

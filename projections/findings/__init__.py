@@ -12,13 +12,14 @@ and it is gone as of the moment at which it was. A contact that was made stays o
   the latest. A notice under Art. 13 or 14 ends it, whenever it was given.
 - *retention_due*: the policy's months after the last act of the person, or after what was first known of them. No open
   is an act, nothing that a machine did, and no word against contact. When the last word on every application of the
-  person is a rejection, they have
-  not acted since and have given no consent to `recruiting`, the time for the rejected runs from the rejection. While
-  processing is restricted nothing is due (Art. 18(1)(c)).
+  person is a rejection (one that names no job is one for every job before it; an application that names none ends with
+  any), they have not acted since and have given no consent to `recruiting`, the time for the rejected runs from the
+  rejection. While processing is restricted nothing is due (Art. 18(1)(c)).
 - *basis_missing*: no basis was ever recorded, and no consent given, but for `open_tracking`; facts of people nobody
   sourced are found by this.
-- *basis_ended*: there was one, and what is left is consent that was withdrawn, has expired or was never given. Whoever
-  opted out, or whose data is restricted, is kept for that.
+- *basis_ended*: there was one, and what is left is consent that was withdrawn, has expired or was never given; for the
+  last there is as long as for the notice. Whoever opted out of all channels, or whose data is restricted, is kept for
+  that.
 - *recipients_not_told*: a restriction, or a request for rectification or erasure that was fulfilled, and no
   `recipient_notified` about it. Who received data is not known here; where nobody did, the recipient is `none`.
 

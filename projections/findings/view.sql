@@ -101,10 +101,19 @@ act as (
         and type not in ('opened', 'opted_out', 'complained', 'consent_withdrawn')
     group by canonical_id
 ),
-application as (
-    select canonical_id, arg_max(type, moment) as type, max((occurred_at, seq, candidate_id)) as last
+applying as (
+    select canonical_id, job, type, moment, (occurred_at, seq, candidate_id) as place,
+        -- A rejection that names no job is one for every job before it.
+        max(moment) filter (type = 'rejected' and job is null) over (partition by canonical_id) as all_rejected,
+        max(moment) filter (type = 'rejected') over (partition by canonical_id) as last_rejected
     from happened
     where type in ('applied', 'stage_changed', 'rejected', 'hired')
+),
+application as (
+    select canonical_id, max(place) as last,
+        arg_max(type, moment) = 'rejected' or max(moment) < any_value(all_rejected)
+            or job is null and max(moment) < any_value(last_rejected) as is_rejected
+    from applying
     group by canonical_id, job
 ),
 -- Who was turned down for every job.
@@ -112,7 +121,7 @@ rejected as (
     select canonical_id, max(last) as last
     from application
     group by canonical_id
-    having bool_and(type = 'rejected')
+    having bool_and(is_rejected)
 ),
 kept as (
     select
@@ -163,6 +172,23 @@ held as (
     where i.canonical_id in (select canonical_id from late)
     group by i.canonical_id
 ),
+-- A basis there was once, and there is none any more for any use but to keep who is not to be written to. Where one is
+-- left that asks for consent, the person may still give it.
+ended as (
+    select
+        'basis_ended' as kind, canonical_id, arg_max(candidate_id, because_seq) as candidate_id,
+        max(because_seq) as seq, max(valid_from) as since, list_sort(list_distinct(list(because_seq))) as seqs,
+        bool_or(status = 'consent_missing') as is_waiting
+    from standing
+    where purpose <> 'open_tracking' and status in ('withdrawn', 'expired', 'consent_missing')
+        and canonical_id not in (
+            select canonical_id
+            from standing
+            where purpose <> 'open_tracking' and (
+                status not in ('withdrawn', 'expired', 'consent_missing', 'no_basis', 'opted_out')
+                or status = 'opted_out' and channel = '*'))
+    group by canonical_id
+),
 due as (
     select
         'notice_overdue' as kind, canonical_id, candidate_id, seq, obtained_at as at_,
@@ -176,6 +202,11 @@ due as (
         'retention_due' as kind, canonical_id, last[3] as candidate_id, last[2] as seq, last[1] as at_,
         case when is_rejected then rejected_months else retention_months end as months, [seq] as seqs
     from kept
+    union all by name
+    select kind, canonical_id, candidate_id, seq, since as at_, notice_months as months, seqs
+    from ended
+    join person using (canonical_id)
+    where is_waiting
     union all by name
     select
         'consent_old' as kind, canonical_id, candidate_id, seq, occurred_at as at_, consent_refresh_months as months,
@@ -225,21 +256,11 @@ missing as (
     where type = 'basis_recorded'
         and seq in (select because_seq from standing where status = 'legitimate_interest' and lia is null)
 ),
--- A basis there was once, and there is none any more for any use but to keep who is not to be written to.
-ended as (
-    select
-        'basis_ended' as kind, canonical_id, arg_max(candidate_id, because_seq) as candidate_id,
-        max(because_seq) as seq, max(valid_from) filter (status <> 'no_basis') as since, list_sort(list_distinct(list(because_seq))) as seqs
-    from standing
-    where purpose <> 'open_tracking'
-    group by canonical_id
-    having bool_and(status in ('withdrawn', 'expired', 'consent_missing', 'no_basis')) and max(because_seq) is not null
-),
 found as (
     select kind, canonical_id, candidate_id, seq, since, due_at, seqs
     from reached
     union all
-    select kind, canonical_id, candidate_id, seq, since, null, seqs from ended
+    select kind, canonical_id, candidate_id, seq, since, null, seqs from ended where not is_waiting
     union all
     select kind, canonical_id, candidate_id, seq, due_at, due_at, seqs from dated where due_at <= as_of()
     union all

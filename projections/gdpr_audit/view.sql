@@ -28,7 +28,10 @@ statement as materialized (
         canonical_id, id as candidate_id, seq,
         least(occurred_at, recorded_at) as held_from,
         -- A restriction is of all use, whatever channel it came by.
-        type, if(type in ('restricted', 'restriction_lifted'), null, e.channel) as channel, purpose, basis, expires_at,
+        type, if(type in ('restricted', 'restriction_lifted'), null, e.channel) as channel,
+        -- What was recorded before `*` was read at the door: against contact it means every purpose.
+        if(e.purpose = '*' and type in ('opted_out', 'complained', 'consent_withdrawn'), null, e.purpose) as purpose,
+        basis, expires_at,
         if(type in ('restricted', 'restriction_lifted'), try_cast(matter ->> '$.request' as uuid), null) as request,
         lia, notice_version, wording_hash, method, language, right_used,
         -- When it holds from and, for a tie, the ledger's order.
@@ -70,13 +73,12 @@ answered as (
     where (later.candidate_id = h.candidate_id or later.seq > joined.seq)
         and case h.type
             when 'restricted' then later.type = 'restriction_lifted' and later.occurred_at > h.occurred_at
-                and (later.request = h.request) is distinct from false
+                and (later.request is null or later.request = h.request)
             when 'opted_out' then later.type = 'opted_in' and later.occurred_at > h.occurred_at
             when 'complained' then later.type = 'opted_in' and later.occurred_at > h.occurred_at
             when 'consent_withdrawn' then later.type = 'consent_given' and later.occurred_at > h.occurred_at
                 and (later.expires_at > later.occurred_at) is distinct from false  -- not over when it was given
             when 'consent_given' then later.type in ('consent_given', 'consent_withdrawn')
-                and (later.expires_at > later.occurred_at) is distinct from false
             when 'basis_recorded' then later.type = 'basis_recorded'
             else false
         end

@@ -277,6 +277,19 @@ def test_who_lacks_an_event_keeps_nobody_else_waiting_and_can_be_erased(place: P
     assert other.histories([broken, whole]).keys() == {whole}
 
 
+def test_what_is_no_event_behind_one_history_leaves_the_others_alone(place: Place) -> None:
+    broken, whole = uuid4().hex, uuid4().hex
+    ledger = place.ledger()
+    for id_ in (broken, whole):
+        put(ledger, id_, *tags(2))
+    subject = subject_of(place.stream.prefix, name_of(broken))
+    place.connection.call(place.connection.client.jetstream().publish(subject, b"junk"))
+    for reader in (ledger, place.ledger()):
+        states = reader.candidates([broken, whole], fresh=True)
+        assert states[broken].unreadable is not None
+        assert states[whole] == place.folded(whole)[whole]
+
+
 @examples(15)
 @given(st.data())
 def test_a_history_at_hand_and_gone_on_with_is_what_a_whole_read_makes(place: Place, data: st.DataObject) -> None:

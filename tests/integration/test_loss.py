@@ -577,7 +577,12 @@ def test_claims_are_made_also_of_what_the_mirror_has_not_seen(data: Path) -> Non
         record(node, did("sourced", 70, 1), did("sourced", 71, 1))
         new, gone = (node.recording.resolve(Reference(email=person(n))) for n in (70, 71))
         node.wait_for(node.ledger.last_seq())
-        until(node.erasing.certificate_of(node.erasing.erase(gone, ErasureGround.OBJECTION, "user:dpo")).exists)
+        again = node.recording.resolve(Reference(email=person(3)))
+        for id_ in (gone, again):
+            until(node.erasing.certificate_of(node.erasing.erase(id_, ErasureGround.OBJECTION, "user:dpo")).exists)
+        node.suppressions.lift(f"email:{person(3)}", "they applied again", "user:dpo")
+        record(node, did("sourced", 3, 2))
+        again = node.recording.resolve(Reference(email=person(3)))
     for name in ("views.duckdb", "views.duckdb.wal"):
         (data / name).unlink(missing_ok=True)
         if (data / f"{name}.before").exists():
@@ -586,6 +591,7 @@ def test_claims_are_made_also_of_what_the_mirror_has_not_seen(data: Path) -> Non
     restored(data, without_suppressions=True)
     with node_of(data) as node:
         assert node.recording.resolve(Reference(email=person(70))) == new
+        assert node.recording.resolve(Reference(email=person(3))) == again, "not the one who was erased"
         with pytest.raises(ErasedCandidate):
             node.recording.resolve(Reference(email=person(71)))
 

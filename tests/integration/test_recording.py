@@ -26,8 +26,9 @@ from domain.candidate import CandidateEvent, Emailed, Merged, Unmerged, statemen
 from domain.consent import STATEMENT_TYPES, standing
 from domain.event import Recorded, utc_now
 from domain.identity import Edge, Forest
-from domain.interaction import Reference, parse
+from domain.interaction import Interaction, Reference, parse
 from domain.policy import Channel
+from infra import deciding
 from infra.crypto.claims import Claims
 from infra.crypto.keyring import Keyring
 from infra.crypto.master import LocalMasterKey
@@ -408,8 +409,9 @@ def test_an_opt_out_told_again_holds_anew_only_if_it_was_taken_back(nodes: Nodes
     assert types(node, id_).count("opted_out") == 2
     never_recorded = did("opted_out", who, at=DAY + timedelta(hours=5))
     accepted(node, did("opted_in", who, at=DAY + timedelta(hours=6), evidence="a call"))
-    other.recording.record([parse(never_recorded)], facts=True, again_at=[DAY + timedelta(hours=7)])
-    assert history(node, id_)[-1].event.occurred_at == DAY + timedelta(hours=7)
+    for hours in (7, 8, 9):
+        other.recording.record([parse(never_recorded)], facts=True, again_at=[DAY + timedelta(hours=hours)])
+        assert history(node, id_)[-1].event.occurred_at == DAY + timedelta(hours=7)
 
 
 def test_an_opt_out_from_a_clock_days_ahead_is_recorded_where_it_is_a_fact(node: Node) -> None:
@@ -604,6 +606,43 @@ def test_a_state_out_of_date_ends_in_the_right_event(nodes: Nodes) -> None:
     (late,) = accepted(here, did("tagged", who, tag="here"))
     assert late.version == 5
     assert types(there, id_) == ["sourced", *["tagged"] * 4]
+
+
+def test_a_request_that_the_other_node_recorded_is_known_here(nodes: Nodes) -> None:
+    """No refusal rests on memory."""
+    here, there = nodes
+    who = somebody()
+    sourced(here, who)
+    accepted(here, did("tagged", who, tag="at hand"))
+    accepted(there, did("request_received", who, request="7" * 32, asks_for="access"))
+    accepted(here, did("request_closed", who, at=DAY + timedelta(days=1), request="7" * 32, outcome="fulfilled"))
+
+
+def test_a_fault_with_one_callers_interaction_is_that_callers_alone(
+    node: Node, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever else was settled together with it has theirs recorded, once."""
+    people = [somebody() for _ in range(8)]
+    for who in people:
+        sourced(node, who)
+    real = deciding.event_of
+
+    def faulty(interaction: Interaction, **more: Any) -> CandidateEvent:
+        if interaction.type == "tagged":
+            raise KeyError("a fault of ours")
+        return real(interaction, **more)
+
+    monkeypatch.setattr(deciding, "event_of", faulty)
+
+    def fail() -> None:
+        with pytest.raises(KeyError):
+            record(node, did("tagged", people[0], tag="x"))
+
+    for _ in range(3):
+        said = [partial(record, node, did("opted_out", who)) for who in people]
+        assert all(o is None or not isinstance(o[0], Rejected) for o in at_once(fail, *said))
+    for who in people:
+        assert types(node, node.recording.resolve(Reference(email=who))).count("opted_out") == 3
 
 
 def test_a_claim_whose_event_came_later_from_the_other_node_resolves(nodes: Nodes) -> None:

@@ -206,13 +206,13 @@ def test_a_clock_that_is_behind_the_ledgers_does_not_miss_what_it_holds() -> Non
 
 
 def test_lifting_one_restriction_leaves_that_of_another_request() -> None:
-    """Where one of them names none, a lifting is of all."""
+    """Also of one that names no request; a lifting that names none is of all."""
     one, other = "1" * 32, "2" * 32
-    held = [
-        said(0, "basis_recorded", basis=LI),
-        said(1, "restricted", request=one),
-        said(2, "restricted", request=other),
-    ]
+    basis = said(0, "basis_recorded", basis=LI)
+    held = [basis, said(1, "restricted", request=one), said(2, "restricted", request=other)]
+    unnamed = [basis, said(1, "restricted", request=one), said(2, "restricted")]
+    assert standing([*unnamed, said(3, "restriction_lifted", request=one)], EMAIL, "x", day(9)).status == "restricted"
+    assert standing([*unnamed, said(3, "restriction_lifted")], EMAIL, "x", day(9)).contactable
     for lifted, status in ((one, "restricted"), (other, "restricted"), (None, LI)):
         now = standing([*held, said(3, "restriction_lifted", request=lifted)], EMAIL, "recruiting", day(9))
         assert now.status == status
@@ -224,6 +224,12 @@ def test_a_consent_that_was_over_when_it_was_given_answers_nothing() -> None:
     held = [said(0, "basis_recorded", basis=LI), said(1, "consent_withdrawn")]
     over = said(2, "consent_given", expires_at=day(1))
     assert standing([*held, over], EMAIL, "recruiting", day(9)).status == "withdrawn"
+
+
+def test_a_consent_that_was_over_when_it_was_given_takes_the_place_of_one_without_end() -> None:
+    """So a system tells that one has expired."""
+    held = [said(0, "consent_given"), said(2, "consent_given", expires_at=day(1))]
+    assert standing(held, EMAIL, "recruiting", day(9)) == Standing(False, "expired", 2)
 
 
 def test_at_the_same_moment_the_word_against_contact_wins_whatever_arrived_first() -> None:

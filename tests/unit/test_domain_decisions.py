@@ -151,6 +151,37 @@ def test_one_id_for_several_statements_swallows_none_of_them() -> None:
     assert len(state.statements) == len(about)
 
 
+def test_one_id_for_restrictions_of_two_requests_swallows_neither() -> None:
+    state = _state(A)
+    for request in ("1" * 32, "2" * 32):
+        event = _event("restricted", ground="accuracy_contested", request=request)
+        assert candidate.decide(state, event, now=NOW) == (event,)
+        state = candidate.evolve(state, event, state.version + 1, state.version + 1, NOW)
+    elsewhere = event.model_copy(update={"channel": "email"})
+    assert candidate.decide(state, elsewhere, now=NOW) == (), "it is of all use, whatever channel it came by"
+
+
+def test_a_word_against_contact_that_was_recorded_of_every_purpose_by_a_star_counts() -> None:
+    """Such events were recorded before the door read it."""
+    event = _event("opted_out").model_copy(update={"purpose": "*"})
+    (said,) = _state(A, event).statements
+    assert said.purpose is None
+
+
+@pytest.mark.parametrize(("type_", "back"), [("opted_out", "opted_in"), ("restricted", "restriction_lifted")])
+def test_what_was_first_recorded_when_it_was_told_again_is_said_anew_once(type_: str, back: str) -> None:
+    """However often it is told after that, and by whatever channel it came."""
+    hour = timedelta(hours=1)
+    ground = {"ground": "accuracy_contested"} if type_ == "restricted" else {}
+    said = _event(type_, channel="email", **ground)
+    answer = _event(back, occurred_at=NOW + hour, channel="email", interaction="other")
+    state = candidate.evolve(Candidate(A), answer, 1, 1, NOW + hour)
+    assert candidate.holds_anew([state], said, NOW + 2 * hour)
+    told = said.model_copy(update={"occurred_at": NOW + 2 * hour})
+    state = candidate.evolve(state, told, 2, 2, NOW + 2 * hour)
+    assert not candidate.holds_anew([state], said, NOW + 3 * hour)
+
+
 def test_what_was_taken_back_since_it_was_recorded_is_said_anew() -> None:
     """By when it held, which is not when it claimed to have been said, where that lay ahead."""
     hour = timedelta(hours=1)

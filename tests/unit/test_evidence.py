@@ -385,6 +385,14 @@ def speak_of_fewer_records(trail: Document) -> None:
     trail["records"] = [ADA]
 
 
+def name_another_source(trail: Document) -> None:
+    trail["events"][0]["source"] = "their own application form"
+
+
+def say_that_they_did_it_themselves(trail: Document) -> None:
+    trail["events"][-1]["actor"] = "candidate:ada"
+
+
 def leave_out_the_purpose(trail: Document) -> None:
     """An opt-out for all would be told of one for recruiting."""
     del next(s for s in trail["events"] if s["type"] == "opted_out")["data"]["purpose"]
@@ -415,7 +423,8 @@ def speak_of_what_was_known(trail: Document) -> None:
     [
         *(leave_out, say_another_type, say_another_channel, say_another_purpose, say_another_time),
         *(speak_of_what_is_not_there, speak_of_fewer_records, leave_out_the_purpose, make_up_an_expiry, tell_one_twice),
-        *(tell_backwards, speak_of_another_day, speak_of_what_was_known),
+        *(tell_backwards, speak_of_another_day, speak_of_what_was_known, name_another_source),
+        say_that_they_did_it_themselves,
     ],
 )
 def test_the_controller_cannot_sign_a_story_that_the_bytes_contradict(
@@ -451,13 +460,21 @@ def test_the_controller_cannot_keep_back_the_bytes_of_an_event(told_as: str, tmp
         changed["trail"]["events"].remove(opted_out)
     else:
         opted_out["type"] = told_as
-    for content in (resigned(events=changed["events"], trail=t) for t in (changed["trail"], None)):
-        assert reason(content) is Reason.WITHHELD
-        assert by_script(content, tmp_path)[1].startswith("refused (withheld)")
-    for at in ("2026-03-01T10:30:00+00:00", None):
-        content = resigned(events=changed["events"], trail=changed["trail"] | {"known_at": at}, known_at=at)
-        assert reason(content) in (Reason.CONTRADICTION, Reason.WITHHELD)
-        assert by_script(content, tmp_path)[1].startswith(("refused (contradiction)", "refused (withheld)"))
+    for trail in (changed["trail"], None):
+        for at in (None, "2026-03-01T10:30:00+00:00", "9999-01-01T00:00:00+00:00"):
+            content = resigned(events=changed["events"], trail=trail and trail | {"known_at": at}, known_at=at)
+            assert reason(content) is Reason.WITHHELD
+            assert by_script(content, tmp_path)[1].startswith("refused (withheld)")
+
+
+def test_bytes_that_are_no_event_do_not_pass_for_purged_ones(tmp_path: Path) -> None:
+    """A leaf whose bytes say `null` stands in the place of an opt-out."""
+    at = next(n for n, entry in enumerate(ENTRIES) if entry.recorded.event.type == "opted_out")
+    entries = [*ENTRIES[:at], ENTRIES[at]._replace(stored=b"null"), *ENTRIES[at + 1 :]]
+    found = proofs.evidence(entries).model_copy(update={"trail": None})
+    content = proofs.written(proofs.signed(found, proofs.checkpoint(entries)))
+    assert reason(content) is Reason.CHANGED_EVENT
+    assert by_script(content, tmp_path)[0] == 1
 
 
 @pytest.mark.parametrize(
@@ -476,18 +493,19 @@ def test_no_record_is_named_twice(more: int, tmp_path: Path) -> None:
     assert by_script(content, tmp_path)[1].startswith("refused (foreign-event)")
 
 
-def test_of_a_purged_event_the_hash_is_proved(tmp_path: Path) -> None:
-    """As far as an erasure in the file names it; another one's bytes cannot be kept back behind it."""
+@pytest.mark.parametrize("ended", [ADA, ADA_AGAIN])
+def test_of_a_purged_event_the_hash_is_proved(ended: str, tmp_path: Path) -> None:
+    """As far as an erasure of its record names it; no other event's bytes can be kept back behind it."""
     purged = ENTRIES[2 + 1]
     assert purged.recorded.event.type == "tagged"
     named = (purged.recorded.seq, f"sha256:{sha256(purged.stored).hexdigest()}")
     envelope = (purged.recorded.version, "tagged", purged.recorded.recorded_at)
     at = {"occurred_at": proofs.EPOCH + timedelta(minutes=9), "actor": "user:officer"}
     erasure = Erased(**at, erasure=ADA, ground=ErasureGround.OBJECTION, bodies=(named,), envelopes=(envelope,))
-    entries = proofs.log([*proofs.EVENTS, (ADA, erasure)])
+    entries = proofs.log([*proofs.EVENTS, (ended, erasure)])
     head = proofs.checkpoint(entries)
     found = proofs.evidence(entries).model_dump() | {"trail": None}
-    for seq, holds in ((purged.recorded.seq, True), (purged.recorded.seq - 2, False)):
+    for seq, holds in ((purged.recorded.seq, ended == ADA), (purged.recorded.seq - 2, False)):
         events = [e | {"stored": None if e["seq"] == seq else e["stored"]} for e in found["events"]]
         content = proofs.written(proofs.signed(Evidence.model_validate(found | {"events": events}), head))
         if holds:

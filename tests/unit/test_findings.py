@@ -210,6 +210,34 @@ def test_the_rejected_are_kept_for_less_unless_they_consent_or_act(database: Duc
         assert kinds(database, day) == {}, more
 
 
+def test_a_rejection_that_names_no_job_is_one_for_every_job_before(database: DuckDBPyConnection) -> None:
+    """And an application that names none ends with any."""
+    day, j = EPOCH + 195 * DAY, {"job": "j"}
+    for applied, rejected in (({}, j), (j, {}), ({}, {})):
+        history = [*HELD, (A, on(1, c.Applied, **applied)), (A, on(10, c.Rejected, **rejected))]
+        fresh(database).apply(table(recorded(history)))
+        assert kinds(database, day) == {"retention_due": [(5,)]}, (applied, rejected)
+        fresh(database).apply(table(recorded([*history, (A, on(11, c.Applied, job="k"))])))
+        assert kinds(database, day) == {}, (applied, rejected)
+
+
+def test_a_basis_that_ended_shows_beside_an_opt_out_of_one_channel(database: DuckDBPyConnection) -> None:
+    """Who opted out of all is kept for that; who is asked for consent has time to answer."""
+    [told] = [event for _, event in HELD if event.type == "notice_given"]
+    sourced, over = (A, on(0, c.Sourced, source="fair")), (A, on(1, c.ConsentGiven, expires_at=EPOCH + 2 * DAY))
+    for more, found in (
+        ((), {"basis_ended": [(3,)]}),
+        ((on(1, c.OptedOut, channel="sms"),), {"basis_ended": [(3,)]}),
+        ((on(1, c.OptedOut),), {}),
+    ):
+        fresh(database).apply(table(recorded([sourced, (A, told), over, *((A, event) for event in more)])))
+        assert kinds(database, EPOCH + 3 * DAY) == found, more
+    asked = (A, on(1, c.BasisRecorded, basis="consent"))
+    fresh(database).apply(table(recorded([sourced, (A, told), asked])))
+    assert kinds(database, EPOCH + 3 * DAY) == {}
+    assert kinds(database, EPOCH + 40 * DAY) == {"basis_ended": [(3,)]}
+
+
 def test_no_open_and_no_machine_starts_the_clock_again(database: DuckDBPyConnection) -> None:
     """Only an act of the person does."""
     basis = (A, on(0, c.BasisRecorded, basis="consent", purpose=OPEN_TRACKING))
@@ -438,18 +466,25 @@ class _Person:
         begins = sorted({s.occurred_at for s in said} | {s.expires_at for s in said if s.expires_at})
         if not begins or begins[0] > self.at:
             return
-        since, seqs = [], set[int]()
+        since, seqs, is_waiting = [], set[int](), False
         for channel in {s.channel for s in said if s.channel} | {None}:
             for purpose in {s.purpose for s in said if s.purpose} - {OPEN_TRACKING} | {"recruiting", "nobody named it"}:
                 now = standing(said, channel, purpose, self.at, self.merged.joined)
+                if now.status == "opted_out" and channel is not None:
+                    continue
                 if now.status not in ("withdrawn", "expired", "consent_missing", "no_basis"):
                     return
+                is_waiting = is_waiting or now.status == "consent_missing"
                 spans = [(t, standing(said, channel, purpose, t, self.merged.joined)) for t in begins if t <= self.at]
                 same = list(takewhile(lambda span, now=now: span[1] == now, reversed(spans)))  # type: ignore[misc]
                 if now.because_seq is not None:
                     since.append(same[-1][0])
                     seqs.add(now.because_seq)
-        if seqs:
+        if seqs and is_waiting:
+            due = end_of(max(since), 1)
+            if due <= self.at:
+                yield "basis_ended", max(seqs), due, due, tuple(sorted(seqs))
+        elif seqs:
             yield "basis_ended", max(seqs), max(since), None, tuple(sorted(seqs))
 
     def touches(self) -> Iterator[tuple[Any, ...]]:
@@ -483,8 +518,14 @@ class _Person:
         channels = {s.channel for s in said if s.channel} | {None}
         consents = [standing(said, ch, "recruiting", self.at, self.merged.joined).status for ch in channels]
         applied = self.of("applied", "stage_changed", "rejected", "hired")
-        lasts = {r.event.job: r for r in applied}.values()
-        rejected = applied[-1] if applied and all(r.event.type == "rejected" for r in lasts) else None
+        lasts = {r.event.job: r for r in applied}
+        rejections = [r for r in applied if r.event.type == "rejected"]
+        is_over = [
+            r.event.type == "rejected"
+            or any(_order(n) > _order(r) and (n.event.job is None or job is None) for n in rejections)
+            for job, r in lasts.items()
+        ]
+        rejected = applied[-1] if applied and all(is_over) else None
         if rejected and "consent" not in consents and (not did or _order(rejected) > did[-1]):
             last, months = _order(rejected), self.law.rejected_months.value
         yield "retention_due", last[1], end_of(last[0], months), (last[1],)

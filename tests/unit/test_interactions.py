@@ -205,6 +205,11 @@ def test_any_purpose_is_said_by_naming_none() -> None:
             event_of(parse({**GOOD, "type": type_, "data": data | {"purpose": "*"}}))
 
 
+def test_any_purpose_of_what_has_none_is_a_field_too_many() -> None:
+    with pytest.raises(InvalidInteraction, match=r"^data\.purpose: is not a field of this type"):
+        event_of(parse({**GOOD, "type": "tagged", "data": {"tag": "x", "purpose": "*"}}))
+
+
 def test_an_email_goes_by_email() -> None:
     """Else an opt-out from emails would not keep it back."""
     with pytest.raises(InvalidInteraction, match=r"^channel: "):

@@ -28,11 +28,11 @@ def test_no_more_states_are_at_hand_than_allowed() -> None:
 
 def test_long_histories_leave_room_for_fewer_states() -> None:
     """Memory is taken by events, not by candidates, so these are bounded, whatever is kept in whatever order."""
-    states = States(most=100, most_events=50)
+    states = States(most=100, most_size=50)
     for n in range(200):
         states.keep(Candidate(str(n % 17), version=1 + n % 13 + n // 17), states.era)
-        assert states.events == sum(s.version for s in states.held(str(n) for n in range(17)).values())
-        assert states.events <= 50 or len(states) == 1
+        assert states.size == sum(s.version for s in states.held(str(n) for n in range(17)).values())
+        assert states.size <= 50 or len(states) == 1
 
 
 def test_a_later_state_is_not_replaced_by_an_earlier_one() -> None:
@@ -48,6 +48,21 @@ def test_what_was_read_before_a_clearance_is_not_kept_after_it() -> None:
     states.clear()
     states.keep(Candidate("a", version=1), era)
     assert not states.held("a")
+
+
+def test_who_was_erased_does_not_come_back_by_a_read_that_began_before() -> None:
+    states = States()
+    states.keep(Candidate("a", version=1), states.era)
+    states.bar("a")
+    states.keep(Candidate("a", version=1), states.era)
+    assert not states.held("a")
+
+
+def test_who_cannot_be_read_is_looked_at_again_each_time() -> None:
+    """What stood in the way, a damaged key perhaps, may have been put back."""
+    states = States()
+    states.keep(Candidate("a", version=1, unreadable="a reason"), states.era)
+    assert not states.current("a")
 
 
 def test_a_doubted_state_is_built_upon_but_not_believed() -> None:

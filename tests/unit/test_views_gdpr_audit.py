@@ -103,6 +103,15 @@ def test_a_row_carries_the_evidence_of_the_event_that_decides(
                     assert row[field] == getattr(because.event, field, None)
 
 
+def test_an_opt_out_of_every_purpose_by_a_star_counts(database: DuckDBPyConnection) -> None:
+    """As it does in `domain.candidate.statement`: such events were recorded before the door read it."""
+    given_ = ConsentGiven.model_validate({"actor": "candidate:self", "occurred_at": EPOCH})
+    said = {"actor": "candidate:self", "occurred_at": EPOCH + timedelta(hours=1), "purpose": "*"}
+    fresh(database).apply(table(recorded([("a" * 32, given_), ("a" * 32, OptedOut.model_validate(said))])))
+    at = EPOCH + timedelta(hours=2)
+    assert queries.contactability(database, "a" * 32, "email", "recruiting", at)["status"] == "opted_out"
+
+
 def test_an_opt_out_dated_ahead_holds_from_when_it_was_recorded(database: DuckDBPyConnection) -> None:
     """The same in SQL as in `domain.consent.effective_at`."""
     ahead = {"actor": "candidate:self", "occurred_at": RECORDED_AT + timedelta(hours=20)}

@@ -3,9 +3,10 @@
 from duckdb import DuckDBPyConnection
 from hypothesis import given
 
+from domain.candidate import Merged
 from domain.identity import Edge, Forest
 from projections import queries
-from tests.unit.histories import Recorded, examples, fresh, histories, merges, table, tags
+from tests.unit.histories import EPOCH, Recorded, examples, fresh, histories, merges, recorded, table, tags
 
 
 def forest(history: list[Recorded]) -> Forest:
@@ -27,4 +28,16 @@ def test_identity_equals_the_forest(database: DuckDBPyConnection, history: list[
         kept = queries.forest(database, id_)
         members = set(queries.records(database, id_))
         assert members == expected.members(id_) & found.keys()
+        assert id_ in queries.ever_merged(database, id_)
         assert kept.edges == {d: e for d, e in expected.edges.items() if d in members}
+
+
+def test_a_merge_of_which_nothing_is_left_names_nobody(database: DuckDBPyConnection) -> None:
+    """Its bytes were purged, or cannot be read; whoever else was merged with the record is found all the same."""
+    one, other, third = "a" * 32, "b" * 32, "c" * 32
+    into = [(one, other), (third, one)]
+    at = {"actor": "user:x", "occurred_at": EPOCH}
+    fresh(database).apply(table(recorded([(id_, Merged.model_validate(at | {"into": by})) for id_, by in into])))
+    assert queries.ever_merged(database, one) == [one, other, third]
+    database.execute("update pii.events set target_id = null where id = ?::uuid", [one])
+    assert queries.ever_merged(database, one) == [one, third]

@@ -3,6 +3,6 @@
 with
 merging as materialized (select target_id, kind, type from pii.events where id = $candidate_id::uuid),
 merged as materialized (select id, kind, type from pii.events where target_id = $candidate_id::uuid)
-select target_id as candidate_id from merging where kind = 'candidate' and type = 'merged'
+select target_id as candidate_id from merging where kind = 'candidate' and type = 'merged' and target_id is not null  -- none of one that cannot be read
 union
 select id from merged where kind = 'candidate' and type = 'merged'
