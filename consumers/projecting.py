@@ -20,6 +20,7 @@ from infra import codec
 from infra.crypto.keyring import Keyring
 from infra.crypto.master import KeysMissing
 from infra.jetstream import Follower, LedgerReader, RawMessage
+from infra.priority import give_way
 from projections import Projector, ViewRefused, mirrored
 from projections.mirrored import Gap
 from projections.upkeep import FAULTS
@@ -96,6 +97,7 @@ class Ahead:
         return self._count + self._page > self._rows * batches
 
     def _run(self) -> None:
+        give_way()
         error = None
         try:
             for table in self._source:
@@ -154,6 +156,7 @@ class Projecting:
             self._thread.join()
 
     def _run(self) -> None:
+        give_way()
         try:
             self._follow()
         except BaseException as error:  # noqa: BLE001 - a thread has nobody to raise to; readiness reports it

@@ -5,6 +5,8 @@ from pathlib import Path
 
 import duckdb
 
+from infra.priority import giving_way
+
 MEMORY_LIMIT = "2GB"
 MOST_SPILLED_MB = 20_000
 """What queries and rebuilds may put on disk beyond memory; at most half of what is free when the file is opened."""
@@ -47,7 +49,7 @@ def open_database(path: Path, *, memory_limit: str = MEMORY_LIMIT) -> duckdb.Duc
         "checkpoint_threshold": CHECKPOINT_AFTER,
     }
     try:
-        connection = duckdb.connect(path, config=settings)
+        connection = giving_way(lambda: duckdb.connect(path, config=settings))  # its threads are made here
     except duckdb.IOException as error:
         if "could not set lock" in str(error).lower():
             raise DatabaseLocked(f"{path} is open in another process; stop that process first") from error
