@@ -16,6 +16,8 @@ Sink = Callable[[bytes, bytes, bytes, bytes | None], None]
 
 LARGE_BYTES = 65_536
 """A frame of more that has not come whole is nats-py's: what is kept back here is copied with each piece that comes."""
+PIECE_BYTES = 32_768
+"""What nats-py is given at a time: it copies all the rest with each frame."""
 
 
 class SinkParser(Parser):
@@ -27,13 +29,18 @@ class SinkParser(Parser):
 
     async def parse(self, data: bytes = b"") -> None:
         """Takes what has come from the server. Raises nats-py's ProtocolError for what is not its protocol."""
-        if self.state == AWAITING_CONTROL_LINE:
-            buffer = bytes(self.buf) + data if self.buf else data
-            at, is_whole = self._run(buffer)
-            self.buf, data = bytearray(buffer[at:]), b""
-            if not is_whole:
-                return
-        await super().parse(data)
+        is_more = True
+        while is_more:
+            if self.state == AWAITING_CONTROL_LINE:
+                buffer = bytes(self.buf) + data if self.buf else data
+                at, is_whole = self._run(buffer)
+                self.buf, data = bytearray(), buffer[at:]
+                if not is_whole:
+                    self.buf += data
+                    return
+            piece, data = data[:PIECE_BYTES], data[PIECE_BYTES:]
+            await super().parse(piece)
+            is_more = bool(data)
 
     def _run(self, buffer: bytes) -> tuple[int, bool]:
         """Hands out the frames of sinks that `buffer` begins with. Where they end; whether nats-py takes what follows.

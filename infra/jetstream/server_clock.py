@@ -25,10 +25,13 @@ class ServerClock:
         self._set = recorded_at(time_ns_of(info["ts"])), time.monotonic(), time.time()
 
     def now(self) -> datetime:
-        """The time, in UTC."""
+        """The time, in UTC. May ask the server, and then waits: not for a thread that runs an event loop."""
+        while (at := self.now_if_set()) is None:
+            self.look()
+        return at
+
+    def now_if_set(self) -> datetime | None:
+        """The time, in UTC; None when the server has to be asked first."""
         at, monotonic_s, wall_s = self._set
         passed_s = time.monotonic() - monotonic_s
-        if abs(time.time() - wall_s - passed_s) > JUMP_S:
-            self.look()
-            return self.now()
-        return at + timedelta(seconds=passed_s)
+        return None if abs(time.time() - wall_s - passed_s) > JUMP_S else at + timedelta(seconds=passed_s)

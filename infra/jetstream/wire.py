@@ -13,9 +13,14 @@ from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 from nats.aio.client import Client
+from nats.aio.transport import TcpTransport
 from nats.errors import ConnectionClosedError, ConnectionReconnectingError, Error, MaxPayloadError
 
 from infra.jetstream.frames import Sink, SinkParser
+
+READ_BYTES = 1 << 20
+"""What is taken from the socket at a time, if it is there. nats-py takes 32 KB: a log is then read in pieces of some
+sixty messages, and for each of them the loop waits until another thread gives up the interpreter."""
 
 
 class Door(NamedTuple):
@@ -34,6 +39,15 @@ class Door(NamedTuple):
 
 class NoTlsError(OSError):
     """The server offers no TLS where TLS was asked for."""
+
+
+class _InLargePieces(TcpTransport):
+    async def connect(self, uri: Any, buffer_size: int, connect_timeout: int) -> None:  # noqa: ARG002 - its own size
+        await super().connect(uri, READ_BYTES, connect_timeout)
+
+    async def read(self, buffer_size: int) -> bytes:  # noqa: ARG002 - its own size
+        found: bytes = await super().read(READ_BYTES)
+        return found
 
 
 class WireClient(Client):
@@ -86,6 +100,11 @@ class WireClient(Client):
         await self._send_command(b"".join(parts))
         if self._flush_queue is not None and self._flush_queue.empty():
             await self._flush_pending()
+
+    async def _connect_to_server(self, s: Any) -> None:
+        if not self._transport and s.uri.scheme in ("nats", "tls"):
+            self._transport = _InLargePieces()  # type: ignore[no-untyped-call] # nats-py has no types
+        await super()._connect_to_server(s)
 
     def door(self) -> Door:
         """The way to the server of the moment. Raises ConnectionReconnectingError without one, or over WebSocket."""
