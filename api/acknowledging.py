@@ -6,6 +6,7 @@ about the person but the record's id.
 """
 
 from datetime import datetime
+from hashlib import sha256
 from typing import Any, NamedTuple
 
 import orjson
@@ -60,8 +61,9 @@ def acknowledge(node: Node, recipient: str, message_id: str, actor: str) -> Ackn
 
 
 def kept(node: Node) -> list[dict[str, Any]]:
-    """What was acknowledged of those who were erased, oldest first."""
-    rows = [orjson.loads(value) for value in node.acknowledgements.load_all().values()]
+    """What was acknowledged of those who were erased, oldest first; each with an id that says nothing."""
+    found = node.acknowledgements.load_all()
+    rows = [{"id": sha256(key.encode()).hexdigest()[:32], **orjson.loads(value)} for key, value in found.items()]
     return sorted(rows, key=lambda row: (row["acknowledged_at"], row["recipient"]))
 
 

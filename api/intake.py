@@ -2,8 +2,10 @@
 
 import asyncio
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import structlog
@@ -24,6 +26,8 @@ from infra.settings import Settings
 from infra.webhook_secrets import WebhookSecrets
 
 SWEEP_EVERY_S = 3_600.0
+SEALERS = 4
+"""Threads that seal, of nobody else: a delivery must not wait for what others do on theirs."""
 SHORT_BYTES = 64 * 1024
 """Up to here verifying and sealing are done where a delivery arrives, and not handed to a thread."""
 
@@ -54,6 +58,7 @@ class Intake:
         self.letters = Letters(connection, self._seals, settings.dead_letter_days, settings.replicas)
         self._settling = Settling(self.queue, self.letters, recording, providers, self.counted, trouble)
         self._ingest = Ingest(servers, self.queue, self._settling.settle)
+        self._sealing = ThreadPoolExecutor(SEALERS, "rapport-sealing")
         self._over = threading.Event()
         self._sweeping = threading.Thread(target=self._sweep_now_and_then, name="rapport-ingest-keys", daemon=True)
 
@@ -66,15 +71,15 @@ class Intake:
         """Finishes what is being recorded; the rest waits in the queue. Safe to call twice."""
         self._over.set()
         self._ingest.stop()
+        self._sealing.shutdown()
         if self._sweeping.is_alive():
             self._sweeping.join()
 
     async def take(self, taken: Taken) -> None:
         """Returns when the delivery is on the server's disk. For any event loop. Raises OperationalError, DataError."""
-        if len(taken.body) > SHORT_BYTES or not self._seals.is_at_hand("queue"):
-            sealed = await asyncio.to_thread(self.queue.sealed, taken)
-        else:
-            sealed = self.queue.sealed(taken)
+        sealed = self.queue.sealed_at_hand(taken) if len(taken.body) <= SHORT_BYTES else None
+        if sealed is None:
+            sealed = await self._on_a_thread(partial(self.queue.sealed, taken))
         await self._on_connection(self.queue.store(taken.provider, sealed))
 
     async def is_used(self, provider: str, token: str, happening: str) -> bool:
@@ -86,6 +91,13 @@ class Intake:
         OperationalError."""
         at = await self._on_connection(self.queue.first_received(taken.provider, taken.body, taken.received_at))
         return taken if at == taken.received_at else replace(taken, received_at=at, again_at=taken.received_at)
+
+    async def _on_a_thread(self, seal: Callable[[], bytes]) -> bytes:
+        try:
+            sealing = asyncio.get_running_loop().run_in_executor(self._sealing, seal)
+        except RuntimeError:
+            raise OperationalError("the node is stopping") from None
+        return await sealing
 
     async def _on_connection(self, coroutine: Any) -> Any:
         try:
@@ -114,8 +126,8 @@ class Intake:
     @property
     def failure(self) -> str | None:
         """What keeps deliveries from being taken or recorded; None when nothing does."""
-        if self._settling.failure is not None:
-            return f"webhook deliveries wait: {self._settling.failure}"
+        if (failure := self._ingest.failure or self._settling.failure) is not None:
+            return f"webhook deliveries wait: {failure}"
         return self.secrets.failure
 
     def sweep(self) -> int:
@@ -128,8 +140,9 @@ class Intake:
         while True:
             try:
                 self.sweep()
-            except OperationalError as error:
-                log.warning("keys of past days not destroyed, trying again", reason=str(error))
+            except Exception as error:  # noqa: BLE001 - a thread has nobody to raise to; there is time to try again
+                reason = str(error) if isinstance(error, OperationalError) else type(error).__name__
+                log.warning("keys of past days not destroyed, trying again", reason=reason)
             if self._over.wait(SWEEP_EVERY_S):
                 return
 

@@ -3,7 +3,7 @@
 import json
 import os
 from collections.abc import Callable, Iterable, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from datetime import datetime
 from pathlib import Path
 from types import TracebackType
@@ -21,7 +21,7 @@ from api.failures import LedgerLost, NodeError, ViewsBehind
 from api.histories import Histories
 from api.intake import Intake
 from api.reopening import Reopening
-from api.standstill import sentence_of
+from api.standstill import sentence_of, shortage
 from api.views_file import ViewsFile
 from consumers.announcing import Announcing
 from consumers.delivering import Delivering
@@ -36,7 +36,7 @@ from domain.consent import Standing
 from domain.event import Recorded
 from domain.identity import Forest
 from domain.policy import Channel
-from infra import policy_file
+from infra import policy_file, tracing
 from infra.access_log import AccessLog
 from infra.checkpoints import Checkpoints
 from infra.crypto.claims import Claims
@@ -132,6 +132,7 @@ class Node:
         prepare_folder(settings.data)
         self.policy_toml, self.policy = policy_file.read(settings.policy)
         self.policy.require(settings.jurisdiction)
+        self._stack.callback(tracing.start())
         self._connect()
         self._views = ViewsFile(settings, self.policy, self.building, self.rebuilds, self.batches)
         self._stack.callback(self._views.close)
@@ -327,7 +328,20 @@ class Node:
         return self._histories.standing(candidate_id, channel, purpose, as_of, known_at)
 
     def unready(self) -> list[str]:
-        """Why the node cannot do its work; empty when it can."""
+        """Why the node cannot do its work, or not as it should; empty when it can."""
+        return self.failures() + self.strains()
+
+    def strains(self) -> list[str]:
+        """What makes answers late, or will stop the node: the views far behind the ledger, a disk soon full."""
+        found = [shortage(self.settings.data, self.settings.min_free_mb)]
+        with suppress(OperationalError):  # which is a failure of its own
+            behind, most = self.ledger.last_seq() - self.projector.checkpoint, self.settings.max_behind_events
+            if most and behind > most:
+                found.append(f"the views are {behind:,} events behind the ledger; they catch up by themselves")
+        return [reason for reason in found if reason is not None]
+
+    def failures(self) -> list[str]:
+        """What does not work; empty when everything does."""
         reasons = []
         if not self.connection.is_connected:
             reasons.append("no connection to NATS")

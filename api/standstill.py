@@ -1,5 +1,6 @@
-"""Why views stand still, in one sentence with the way out."""
+"""Why views stand still, or soon may, in one sentence with the way out."""
 
+import shutil
 from pathlib import Path
 
 import duckdb
@@ -28,3 +29,17 @@ def sentence_of(error: BaseException, database: Path) -> str:
     if isinstance(error, duckdb.Error) and not isinstance(error, FAULTS):
         return f"{type(error).__name__} in {database.absolute()}"  # its text may quote what is personal
     return str(error).strip().partition("\n")[0] or type(error).__name__
+
+
+def shortage(data: Path, least_mb: int) -> str | None:
+    """What is said when the disk that holds `data` has less than so many 10^6 bytes left; None when it has more."""
+    try:
+        left_mb = shutil.disk_usage(data).free // 1_000_000
+    except OSError as error:
+        return f"the data folder {data.absolute()} cannot be looked at: {error.strerror}"
+    if left_mb >= least_mb:
+        return None
+    return (
+        f"{left_mb:,} MB are free on the disk that holds {data.absolute()}, and RAPPORT_MIN_FREE_MB asks for "
+        f"{least_mb:,}; make room on it"
+    )

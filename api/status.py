@@ -105,12 +105,14 @@ def builds(cursor: duckdb.DuckDBPyConnection) -> list[dict[str, Any]]:
 def status(node: Node) -> dict[str, Any]:
     """What `rapport status` shows. Raises OperationalError."""
     ledger = describe(node.connection, node.stream)
-    reasons = node.unready()
+    failures = node.failures()
+    reasons = failures + node.strains()
     at = node.building.at
     behind = lag(node, ledger.last_seq)
     return {
         "ready": not reasons,
         "reasons": reasons,
+        "failing": bool(failures),
         "data": str(node.settings.data),
         "ledger": {**ledger._asdict(), "sync": node.durability.describe()},
         "views": {

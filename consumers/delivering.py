@@ -28,6 +28,7 @@ from eventsourcing.persistence import OperationalError
 from nats.aio.msg import Msg
 
 from domain.event import utc_now
+from infra import tracing
 from infra.crypto.sealing import SealBrokenError
 from infra.deliveries import Deliveries, Delivery
 from infra.feed import CONTENT_TYPE
@@ -183,14 +184,18 @@ class Delivering:
     async def _post(self, subscriber: Subscriber, message: Msg, attempt: int, outbound: Outbound) -> Delivery:
         webhook, at, began = subscriber.webhook, utc_now(), perf_counter()
         assert webhook is not None  # noqa: S101 - whoever has none has no task here
-        id_ = str(orjson.loads(message.data)["id"])
+        event = orjson.loads(message.data)
+        id_, correlations = str(event["id"]), [event["data"].get("correlation")]
         keys = await asyncio.to_thread(self._subscribers.secrets, subscriber)
         status, failure = None, None
         try:
             headers = headers_of(id_, at, message.data, keys)
-            status = await outbound.post(
-                webhook.url, headers, message.data, ANSWER_S, allow_private=webhook.allow_private
-            )
+            said: dict[str, int | str] = {"subscriber": subscriber.name, "attempt": attempt}
+            with tracing.posting("deliver", correlations, **said) as span:
+                status = await outbound.post(
+                    webhook.url, headers, message.data, ANSWER_S, allow_private=webhook.allow_private
+                )
+                span.answered(status)
         except NotAnswered as error:
             failure = str(error)
         delivery = Delivery(

@@ -16,7 +16,7 @@ import structlog
 from faststream import AckPolicy
 from faststream.nats import JStream, NatsBroker, NatsMessage, PullSub
 
-from consumers.settling import Message, Settle
+from consumers.settling import Message, Settle, backoff_s
 from infra.ingest import CONSUMER, Queue
 from infra.jetstream.access import Access
 from infra.jetstream.wire import WireClient
@@ -75,6 +75,8 @@ class Ingest:
         self._parked = asyncio.Event()
         self._muted = False
         self._over: Callable[[], object] = lambda: None
+        self._fault: str | None = None
+        self._tasks: tuple[asyncio.Task[None], ...] = ()
         self._stopping = False
         self._ready = threading.Event()
         self._thread = threading.Thread(target=self._run, name="rapport-ingest", daemon=True)
@@ -92,9 +94,13 @@ class Ingest:
             self._thread.join()
 
     @property
-    def is_alive(self) -> bool:
-        """Whether it consumes."""
-        return self._thread.is_alive()
+    def failure(self) -> str | None:
+        """Why nothing is recorded though nobody stopped it; None when that is not so, and before `start`."""
+        if self._thread.ident is None or self._stopping:
+            return None
+        if self._thread.is_alive() and not any(map(_is_broken, self._tasks)):
+            return self._fault
+        return "what records them has ended; start the node again"
 
     def _run(self) -> None:
         asyncio.run(self._consume())
@@ -105,6 +111,7 @@ class Ingest:
         broker = self._application()
         settling = asyncio.create_task(self._settle_all())
         starting = asyncio.create_task(self._start(broker))
+        self._tasks = settling, starting
         self._ready.set()
         await over.wait()
         if starting.done():  # FastStream drops what it has pulled and not begun; so that is returned before it stops
@@ -158,9 +165,9 @@ class Ingest:
         async def settle(message: NatsMessage) -> None:
             raw = message.raw_message
             provider = self._queue.provider_of(raw.subject)
-            turn = _Turn(
-                Message(provider, raw.data, raw.metadata.num_delivered), asyncio.get_running_loop().create_future()
-            )
+            metadata = raw.metadata
+            delivery = Message(provider, raw.data, metadata.num_delivered, metadata.sequence.stream)
+            turn = _Turn(delivery, asyncio.get_running_loop().create_future())
             self._turns.append(turn)
             self._wake.set()
             wait_s = await turn.done
@@ -183,10 +190,17 @@ class Ingest:
         if self._stopping:
             return [0.0] * len(turns)
         try:
-            return await asyncio.to_thread(self._settle, [turn.message for turn in turns])
+            waits = await asyncio.to_thread(self._settle, [turn.message for turn in turns])
         except Exception as error:  # noqa: BLE001 - nothing may end the consumer; they come again
+            self._fault = f"a fault of Rapport ({type(error).__name__})"
             log.error("deliveries not settled", error=type(error).__name__, count=len(turns))
-            return [float(turn.message.attempt) for turn in turns]
+            return [backoff_s(turn.message.attempt) for turn in turns]
+        self._fault = None
+        return waits
+
+
+def _is_broken(task: asyncio.Task[None]) -> bool:
+    return task.done() and not task.cancelled() and task.exception() is not None
 
 
 async def _as_it_is(message: Any) -> Any:

@@ -8,6 +8,7 @@ from types import TracebackType
 from typing import Self
 
 import duckdb
+import orjson
 import pyarrow as pa
 import pyarrow.compute as pc
 import structlog
@@ -16,7 +17,7 @@ from eventsourcing.persistence import OperationalError
 from consumers.decoding import table_of
 from consumers.loss import shown
 from domain.candidate import Erased
-from infra import codec
+from infra import codec, tracing
 from infra.crypto.keyring import Keyring
 from infra.crypto.master import KeysMissing
 from infra.jetstream import Follower, LedgerReader, RawMessage
@@ -32,6 +33,8 @@ BATCHES_AHEAD = 3
 """As many may wait, decoded: DuckDB folding its log into the file keeps one waiting for seconds."""
 SETTLE_AFTER_S = 300.0
 """While a backlog lasts, the mirror runs ahead of the views, for so long at most."""
+LOOKED_AT = 500
+"""In so many events of a batch it is looked whose requests they come from, while anything is traced."""
 
 log = structlog.get_logger()
 
@@ -191,9 +194,9 @@ class Projecting:
                         return
                     backlog = table.num_rows > self._batch_events - page and table.num_rows % page == 0
                     if backlog and time.monotonic() < settle_at:
-                        self._projector.fill(table)  # the views are brought up at the end of it
+                        _traced(self._projector.fill, table)  # the views are brought up at the end of it
                     else:
-                        self._projector.apply(table)
+                        _traced(self._projector.apply, table)
                         settle_at = time.monotonic() + SETTLE_AFTER_S
                     self._forget_erased(table)
                     self.failure = None
@@ -233,6 +236,21 @@ class Projecting:
                 return batch[:count], holes[0]
             position = max(position, message.seq)
         return batch, None
+
+
+def _traced(into: Callable[[pa.Table], int], table: pa.Table) -> None:
+    """`into` of a batch; a span where there is anything in it, linked to the requests of its first events."""
+    if not table.num_rows:
+        into(table)
+        return
+    with tracing.work("project", _correlations(table), events=table.num_rows):
+        into(table)
+
+
+def _correlations(table: pa.Table) -> Iterator[str | None]:
+    for text in table["public"][:LOOKED_AT].to_pylist():
+        if text is not None:
+            yield orjson.loads(text).get("correlation")
 
 
 def _reason(error: Exception) -> str:

@@ -24,7 +24,7 @@ from domain.checkpoint import Checkpoint
 from domain.event import utc_now
 from domain.published import Fact, Message, messages, text_of
 from domain.upcasters import UnknownEventError
-from infra import codec
+from infra import codec, tracing
 from infra.feed import MOST, Draft, End, Feed, Overtaken, Place
 from infra.jetstream import Follower, LedgerReader, RawMessage
 from infra.jetstream.message import is_version
@@ -186,7 +186,9 @@ class Relay:
 
     def _publish(self, batch: Sequence[RawMessage]) -> None:
         for drafts in _in_appends(batch, self._end.place):
-            self._end = self._feed.append(drafts, self._end)
+            correlations = (draft.message.data.get("correlation") for draft in drafts)
+            with tracing.work("relay", correlations, messages=len(drafts)):
+                self._end = self._feed.append(drafts, self._end)
             self.position = self._end.place.ledger
         if batch:
             self.position = batch[-1].seq

@@ -5,8 +5,8 @@ when the delivery comes once more: whether a happening is known already is the l
 """
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from typing import NamedTuple
 
@@ -14,10 +14,12 @@ import orjson
 import structlog
 from eventsourcing.persistence import DataError, OperationalError
 
-from consumers.webhooks.addresses import addresses_in
+from consumers.keeping import Keeping, Told
+from consumers.trying import POISON_ATTEMPTS, UNOPENED_ATTEMPTS, Tries
 from consumers.webhooks.delivery import Delivery, Happening, Provider, Unreadable
 from domain import errors
 from domain.interaction import Interaction, content_id, parse
+from infra import tracing
 from infra.crypto.sealing import SealBrokenError
 from infra.ingest import Queue, Taken
 from infra.ingest_letters import Letters
@@ -26,14 +28,12 @@ from infra.recording import Accepted, Duplicate, Outcome, Recording, Rejected
 
 TOGETHER = 500
 """Interactions recorded in one call."""
-POISON_ATTEMPTS = 5
-"""So often is a delivery tried that seems to be what breaks us; trouble of ours is waited for as long as it lasts."""
-UNOPENED_ATTEMPTS = 8
-"""So often, over two minutes, is a delivery tried that cannot be opened: a key may be on its way to this server."""
 LONGEST_WAIT_S = 60.0
+EARLY_WAIT_S = 900.0
+"""The longest that one waits which another delivery may put right."""
 AGAIN = frozenset({errors.ConcurrentChange.code})
 PERHAPS_EARLY = frozenset({errors.MergeRefused.code, errors.UnresolvedCandidate.code})
-"""Refusals that another delivery may put right, such as the coming of whom a merge names; tried as often as poison."""
+"""Refusals that another delivery may put right, such as the coming of whom a merge names."""
 
 log = structlog.get_logger()
 
@@ -42,37 +42,33 @@ _Key = tuple[str, datetime | None]
 
 
 class Message(NamedTuple):
-    """A delivery as it comes from the queue; `attempt` counts from 1."""
+    """A delivery as it comes from the queue, from its place there; `attempt` counts from 1 how often it has come."""
 
     provider: str
     stored: bytes
     attempt: int
+    seq: int
 
 
 @dataclass
-class _Work:
+class _Work(Told):
     """One delivery, and what has come of it so far."""
 
     message: Message
-    taken: Taken | None = None
-    happenings: list[Happening] = field(default_factory=list)
-    interactions: list[tuple[Happening, Interaction]] = field(default_factory=list)
-    refused: list[tuple[Happening, str]] = field(default_factory=list)
-    reasons: list[str] = field(default_factory=list)
-    erased: bool = False
+    failures: int = 1
+    """How often it will have failed for reasons of its own, should it do so now."""
     done: bool = False
     wait_s: float | None = None
+    failed: bool = False
+    early: bool = False
+    """Whether it waits for another delivery that it has perhaps overtaken."""
+    unkept: str | None = None
+    """What keeps it from being kept as a letter."""
 
-    @property
-    def unknown(self) -> list[str]:
-        """The kinds in it that nobody knows."""
-        heard = (h for h in self.happenings if h.record is None and not h.known)
-        return list(dict.fromkeys(happening.kind for happening in heard))
-
-    @property
-    def all_reasons(self) -> list[str]:
-        """Why it is kept, each once."""
-        return [*self.reasons, *dict.fromkeys(reason for _, reason in self.refused)]
+    def fail(self, *, early: bool = False) -> None:
+        """It comes again, the later the more often it has failed."""
+        self.failed, self.early = True, early
+        self.wait_s = backoff_s(self.failures, EARLY_WAIT_S if early else LONGEST_WAIT_S)
 
 
 class Settling:
@@ -93,14 +89,16 @@ class Settling:
         self._providers = providers
         self._counted = counted
         self._trouble: tuple[type[Exception], ...] = (OperationalError, *trouble)
+        self._tries = Tries()
+        self._keeping = Keeping(letters, recording, counted, self._read)
         self.failure: str | None = None
         """What keeps deliveries waiting; None when nothing does."""
 
     def settle(self, messages: Sequence[Message]) -> list[float | None]:
         """For each delivery None when it is done with, or after how many seconds it should come again."""
-        works = [_Work(message) for message in messages]
+        works = [_Work(message, self._tries.failures(message.seq) + 1) for message in messages]
         failure: str | None = None
-        for step in (self._open_all, self._record_all, self._keep_all):
+        for step in (self._open_all, self._settle_all):
             try:
                 step([work for work in works if work.wait_s is None])
             except self._trouble as error:
@@ -109,24 +107,31 @@ class Settling:
                 for work in works:
                     work.wait_s = None if work.done else backoff_s(work.message.attempt)
                 break
-        if failure is not None and self.failure is None:
-            log.warning("deliveries wait", reason=failure)
-        self.failure = failure
+        self._tell(failure or next((work.unkept for work in works if work.unkept), None))
         for work in works:
-            if work.wait_s is not None:
+            if work.failed:
+                self._tries.note(work.message.seq, early=work.early)
+            if work.wait_s is None:
+                self._tries.forget(work.message.seq)
+            else:
                 self._counted.note(work.message.provider, "retried")
         return [work.wait_s for work in works]
+
+    def _tell(self, failure: str | None) -> None:
+        before, self.failure = self.failure, failure
+        if failure is not None and before is None:
+            log.warning("deliveries wait", reason=failure)
 
     # ── reading ──
 
     def _open_all(self, works: Sequence[_Work]) -> None:
         for work in works:
-            provider, stored, _ = work.message
+            provider, stored = work.message.provider, work.message.stored
             try:
                 work.taken = self._queue.open(provider, stored)
             except SealBrokenError as error:
-                if work.message.attempt < UNOPENED_ATTEMPTS:
-                    work.wait_s = backoff_s(work.message.attempt)
+                if work.failures < UNOPENED_ATTEMPTS:
+                    work.fail()
                     continue
                 work.reasons.append(f"it cannot be opened: {error}")
                 continue
@@ -164,6 +169,13 @@ class Settling:
         except errors.InvalidInteraction as error:
             self._refuse(work, happening, Rejected(error.code, str(error)))
 
+    def _settle_all(self, works: Sequence[_Work]) -> None:
+        correlations = (work.taken.correlation for work in works if work.taken is not None)
+        with tracing.work("settle", correlations, deliveries=len(works)) as span:
+            self._record_all(works)
+            self._keep_all([work for work in works if work.wait_s is None])
+            span.tally("done" if work.done else "waits" for work in works)
+
     # ── recording ──
 
     def _record_all(self, works: Sequence[_Work]) -> None:
@@ -182,12 +194,11 @@ class Settling:
         except self._trouble:
             raise
         except Exception as error:  # noqa: BLE001 - it may be poison, or us; time tells
-            if work.message.attempt < POISON_ATTEMPTS:
-                work.wait_s = backoff_s(work.message.attempt)
-            else:
-                work.reasons.append(
-                    f"recording it ended in a fault of Rapport {work.message.attempt} times ({type(error).__name__})"
-                )
+            if work.failures < POISON_ATTEMPTS:
+                work.fail()
+                return
+            why = f"recording it ended in a fault of Rapport {work.failures} times ({type(error).__name__})"
+            work.refused += [(happening, why) for happening, _ in work.interactions]
 
     def _record(self, works: Sequence[_Work]) -> None:
         """Nothing is noted of any before all have their outcomes, so that trying again notes nothing twice."""
@@ -217,8 +228,8 @@ class Settling:
                 self._counted.note(provider, "duplicate")
             case Rejected(code=code) if code in AGAIN:
                 work.wait_s = backoff_s(work.message.attempt)
-            case Rejected(code=code) if code in PERHAPS_EARLY and work.message.attempt < POISON_ATTEMPTS:
-                work.wait_s = backoff_s(work.message.attempt)
+            case Rejected(code=code) if code in PERHAPS_EARLY and self._tries.may_wait(work.message.seq):
+                work.fail(early=True)
             case Rejected(code=errors.ErasedCandidate.code):
                 work.erased = True
                 self._counted.note(provider, "erased")
@@ -231,73 +242,37 @@ class Settling:
     # ── keeping ──
 
     def _keep_all(self, works: Sequence[_Work]) -> None:
-        self._look_for_the_erased([work for work in works if work.refused or work.reasons or work.unknown])
         for work in works:
-            provider = work.message.provider
             try:
                 self._keep(work)
+            except self._trouble:
+                raise
             except DataError:
                 # The server took it once, so its limit was lowered since; until that is raised, the delivery waits.
-                log.error("a delivery is over max_payload and cannot be kept as a letter", provider=provider)
-                work.wait_s = LONGEST_WAIT_S
+                work.unkept = "one is over `max_payload` and cannot be kept as a letter"
+            except Exception as error:  # noqa: BLE001 - a fault of ours; it waits, and holds nobody else up
+                work.unkept = f"a fault of Rapport in keeping one as a letter ({type(error).__name__})"
+            else:
+                work.done = True
                 continue
-            self._counted.note(provider, "dead", len(work.refused) + len(work.reasons))
-            self._counted.note(provider, "unknown", len(work.unknown))
-            work.done = True
+            work.wait_s = LONGEST_WAIT_S
 
     def _keep(self, work: _Work) -> None:
-        if work.taken is None:
-            self._letters.add_closed(work.message.provider, work.message.stored, work.reasons[0])
+        if work.taken is not None:
+            self._keeping.keep(work, work.taken)
             return
-        if work.refused or (work.reasons and not work.erased):
-            taken = _without_the_erased(work, work.taken)
-            try:
-                self._letters.add(taken, work.all_reasons)
-            except DataError:  # its reasons are longer than what the queue had in their place
-                self._letters.add(
-                    replace(taken, headers={}), [work.all_reasons[0], "and more, for which there is no room"]
-                )
-        if not work.erased:
-            for kind in work.unknown:
-                self._letters.add_unknown(work.taken, kind)
-
-    def _look_for_the_erased(self, works: Sequence[_Work]) -> None:
-        """Nothing is kept of a delivery in which an address of somebody erased stands, wherever that is, except for the
-        refused records of others."""
-        named = [addresses_in(work.taken.body) if work.taken is not None else {} for work in works]
-        identifiers = {identifier for found in named for identifier in found.values()}
-        if not identifiers or not (gone := self._recording.erased_among(identifiers)):
-            return
-        for work, found in zip(works, named, strict=True):
-            theirs = {text for text, identifier in found.items() if identifier in gone}
-            if theirs and not work.erased:
-                work.erased = True
-                self._counted.note(work.message.provider, "erased")
-            if theirs:
-                work.refused = [one for one in work.refused if not _names(one[0], theirs)]
+        self._letters.add_closed(work.message.provider, work.message.stored, work.reasons[0])
+        self._counted.note(work.message.provider, "dead")
 
 
-def backoff_s(attempt: int) -> float:
-    """How long a delivery waits after so many attempts: 1, 2, 4, … seconds, a minute at most."""
-    return min(LONGEST_WAIT_S, 2.0 ** min(attempt - 1, 20))
+def backoff_s(attempt: int, longest_s: float = LONGEST_WAIT_S) -> float:
+    """How long a delivery waits after so many attempts: 1, 2, 4, … seconds, up to the longest."""
+    return min(longest_s, 2.0 ** min(attempt - 1, 20))
 
 
 def _identity(interaction: Interaction) -> str:
     """What tells an interaction from any other of the same batch, whichever delivery brought it."""
     return content_id(interaction.model_dump(mode="python", exclude={"correlation"}))
-
-
-def _names(happening: Happening, texts: Iterable[str]) -> bool:
-    """Whether one of the texts stands in what is told."""
-    return not addresses_in(orjson.dumps(happening.record, default=str)).keys().isdisjoint(texts)
-
-
-def _without_the_erased(work: _Work, taken: Taken) -> Taken:
-    """What is kept of a delivery: all, unless it is about somebody erased too; then the refused records alone."""
-    if not work.erased:
-        return taken
-    body = orjson.dumps([happening.record for happening, _ in work.refused], default=str)
-    return Taken(taken.provider, taken.received_at, {}, body, records=True, correlation=taken.correlation)
 
 
 Settle = Callable[[Sequence[Message]], list[float | None]]

@@ -70,13 +70,18 @@ class Seals:
         self.clock = ServerClock(connection, self.bucket.stream)
         """Which day it is: by its own clock a node could destroy the key that another one seals under."""
 
-    def is_at_hand(self, purpose: str) -> bool:
-        """Whether `seal` has its key now, and asks no server for it."""
-        return self._keyring.is_at_hand(self._name_of(purpose))
-
     def seal(self, purpose: str, taken: Taken, more: Mapping[str, Any] | None = None) -> bytes:
         """`<day><sealed>`, bound to purpose, day and provider. Raises OperationalError when there is no key."""
-        name = self._name_of(purpose)
+        return self._sealed(_name_of(purpose, self.clock.now()), taken, more)
+
+    def seal_at_hand(self, purpose: str, taken: Taken) -> bytes | None:
+        """As `seal`, for a thread that runs an event loop; None when a server must be asked for the day or its key."""
+        now = self.clock.now_if_set()
+        if now is None or not self._keyring.is_at_hand(name := _name_of(purpose, now)):
+            return None
+        return self._sealed(name, taken)
+
+    def _sealed(self, name: str, taken: Taken, more: Mapping[str, Any] | None = None) -> bytes:
         day = name.rpartition(".")[2]
         head = {
             "received_at": taken.received_at.isoformat(),
@@ -117,10 +122,6 @@ class Seals:
             self._keyring.forget(name)
         return len(old)
 
-    def _name_of(self, purpose: str) -> str:
-        """The name of today's key."""
-        return f"{purpose}.{self.clock.now().date().isoformat()}"
-
 
 class Queue:
     """The work queue of one ledger: stream `INGEST`, a message a delivery. Safe to share between threads."""
@@ -142,6 +143,10 @@ class Queue:
     def sealed(self, taken: Taken) -> bytes:
         """What `store` takes. Raises OperationalError, DataError when it is too large."""
         return self._seals.seal("queue", taken)
+
+    def sealed_at_hand(self, taken: Taken) -> bytes | None:
+        """As `sealed`, at once and for any thread; None when that asks a server."""
+        return self._seals.seal_at_hand("queue", taken)
 
     def open(self, provider: str, stored: bytes) -> Taken:
         """As `Seals.open`."""
@@ -202,8 +207,13 @@ class Queue:
         return subject[len(self.stream.prefix) + 1 :]
 
 
+def _name_of(purpose: str, at: datetime) -> str:
+    """The name of the key of that day."""
+    return f"{purpose}.{at.date().isoformat()}"
+
+
 def _consumer() -> dict[str, Any]:
-    """Redelivered for as long as it takes: what is poison is found by the count of attempts, not by the server."""
+    """Redelivered for as long as it takes: what is poison is found by the nodes, not by the server."""
     return {
         "name": CONSUMER,
         "durable_name": CONSUMER,

@@ -8,6 +8,7 @@ word, and who knows what stands in it.
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
+from functools import partial
 from hashlib import sha256
 from typing import Any, Literal
 from uuid import uuid4
@@ -16,6 +17,7 @@ from eventsourcing.persistence import OperationalError
 
 from infra.crypto.sealing import SealBrokenError
 from infra.ingest import Seals, Taken
+from infra.ingest_parts import without
 from infra.jetstream import ApiError, Connection
 from infra.jetstream.batch import CONFLICTS, publish_one
 from infra.jetstream.stream import (
@@ -159,17 +161,25 @@ class Letters:
     def drop_naming(self, identifiers: Iterable[str]) -> int:
         """Overwrites those that name one of these, such as `email:ada@example.com`; how many. For an erasure.
 
-        As `infra.mentions` finds them; one that cannot be opened goes with its day. Raises OperationalError.
+        As `infra.mentions` finds them; one that cannot be opened goes with its day. What a dead letter tells of others
+        in elements of its own is in none of their records yet: it is kept anew. Raises OperationalError.
         """
         sought = list(identifiers)
         if not sought:
             return 0
-        named = [
-            letter.seq
-            for letter in self._each(f"{self._stream.prefix}.>")
-            if letter.taken is not None and names(letter.taken.body, letter.provider, sought)
-        ]
+        named = []
+        for letter in self._each(f"{self._stream.prefix}.>"):
+            taken = letter.taken
+            if taken is None or not names(taken.body, letter.provider, sought):
+                continue
+            named.append(letter.seq)
+            if letter.form == LETTER and not letter.closed:
+                self._keep_rest(letter, without(taken, partial(names, system=letter.provider, identifiers=sought)))
         return self.drop(named)
+
+    def _keep_rest(self, letter: Letter, rest: Taken | None) -> None:
+        if rest is not None:
+            self.add(rest, letter.reasons)
 
     def _each(self, subject: str) -> Iterator[Letter]:
         scan = scan_subject(self._connection, self._stream, subject)

@@ -3,7 +3,7 @@
 import asyncio
 import time
 from collections.abc import Awaitable, Callable, Mapping
-from threading import BoundedSemaphore, Lock
+from threading import BoundedSemaphore, Event, Lock, Thread
 from typing import Any
 
 import httpx
@@ -21,14 +21,13 @@ KEEP_S = 3600.0
 AGAIN_S = 30.0
 """How soon an unknown key id makes us ask again: anybody can make one up."""
 WITHIN_S = 5.0
-"""In this time all of a fetch is over, however slowly the provider answers; so long it is left alone afterwards."""
+"""So long is waited for a fetch, however slowly the provider or a resolver answers; so long it is left alone
+afterwards."""
 WAIT_S, MOST_WAITING = 1.0, 4
 """For so long, and so many, wait for keys that another thread fetches while there are none: tokens that make us want
 them can be made up by anybody."""
 MAX_BYTES = 500_000
 MIN_RSA_BITS = 2048
-
-FAULTS = (httpx.HTTPError, httpx.InvalidURL, TimeoutError, ValueError, KeyError, TypeError, RecursionError)
 
 Key = RSAPublicKey | EllipticCurvePublicKey | Ed25519PublicKey
 
@@ -49,6 +48,9 @@ class KeySet:
         self._url = url
         self._clock = clock
         self._lock = Lock()
+        self._idle = Event()
+        """Set while nobody fetches them."""
+        self._idle.set()
         self._waiting = BoundedSemaphore(MOST_WAITING)
         self._keys: Mapping[tuple[str, str | None], Key] = {}
         self._fetched_at = self._tried_at = float("-inf")
@@ -62,7 +64,7 @@ class KeySet:
         if (found := self._look(algorithm, key_id)) is None and self._age(self._tried_at) > AGAIN_S:
             self._refresh(0.0)
             found = self._look(algorithm, key_id)
-        if self._age(self._fetched_at) > KEEP_S:
+        if self._is_too_old():
             raise KeysUnavailable("the identity provider's keys cannot be fetched; try again shortly")
         return found
 
@@ -76,43 +78,55 @@ class KeySet:
     def _age(self, since: float) -> float:
         return self._clock() - since
 
-    def _refresh(self, older_than_s: float) -> None:
-        """Fetches them when they are older than that. Of many who need it one does; who has none waits a little."""
-        if self._age(self._fetched_at) <= older_than_s or not (self._lock.acquire(blocking=False) or self._waited()):
-            return
-        try:
-            if self._age(self._fetched_at) <= older_than_s:
-                return
-            if self._age(self._tried_at) <= (WITHIN_S if self._is_too_old() else AGAIN_S):
-                return
-            self._keys = asyncio.run(self._fetch())
-            self._fetched_at = self._clock()
-        except FAULTS as error:
-            log.warning("the identity provider's keys cannot be fetched", reason=type(error).__name__)
-        finally:
-            self._lock.release()
-
-    def _waited(self) -> bool:
-        """Whether the lock was had in time, by one of the few who wait for it while there are no keys."""
-        if not self._is_too_old() or not self._waiting.acquire(blocking=False):
-            return False
-        try:
-            return self._lock.acquire(timeout=WAIT_S)
-        finally:
-            self._waiting.release()
-
     def _is_too_old(self) -> bool:
         return self._age(self._fetched_at) > KEEP_S
 
-    async def _fetch(self) -> dict[tuple[str, str | None], Key]:
+    def _refresh(self, older_than_s: float) -> None:
+        """Has them fetched when they are older than that, and waits for it. Of many who need it one does; of the others
+        those who have none wait a little."""
+        with self._lock:
+            if self._age(self._fetched_at) <= older_than_s:
+                return
+            begins = self._idle.is_set()
+            if begins:
+                if self._age(self._tried_at) <= (WITHIN_S if self._is_too_old() else AGAIN_S):
+                    return
+                self._begin()
+        if begins:
+            self._idle.wait(WITHIN_S)
+        elif self._is_too_old() and self._waiting.acquire(blocking=False):
+            try:
+                self._idle.wait(WAIT_S)
+            finally:
+                self._waiting.release()
+
+    def _begin(self) -> None:
+        """Fetches on a thread of its own: one that hangs, in a resolver say, holds nobody up, and no other is begun
+        meanwhile."""
+        self._idle.clear()
+        self._tried_at = self._clock()
         try:
-            async with (
-                asyncio.timeout(WITHIN_S),
-                httpx.AsyncClient(timeout=WITHIN_S, follow_redirects=False) as http,
-            ):
-                document = await document_at(http, await self._url(http))
-        finally:
-            self._tried_at = self._clock()
+            Thread(target=self._run, name="rapport-jwks", daemon=True).start()
+        except RuntimeError as error:  # no more threads are to be had
+            self._end(error)
+
+    def _run(self) -> None:
+        try:
+            self._keys, self._fetched_at = asyncio.run(self._fetch()), self._clock()
+        except Exception as error:  # noqa: BLE001 - whatever it is: nobody is to wait for it, and it is tried again
+            self._end(error)
+        else:
+            self._end(None)
+
+    def _end(self, error: Exception | None) -> None:
+        if error is not None:
+            log.warning("the identity provider's keys cannot be fetched", reason=type(error).__name__)
+        self._tried_at = self._clock()
+        self._idle.set()
+
+    async def _fetch(self) -> dict[tuple[str, str | None], Key]:
+        async with asyncio.timeout(WITHIN_S), httpx.AsyncClient(timeout=WITHIN_S, follow_redirects=False) as http:
+            document = await document_at(http, await self._url(http))
         usable = (_usable(key) for key in document["keys"] if isinstance(key, dict))
         found = dict(filter(None, usable))
         if not found:

@@ -13,7 +13,7 @@ from domain.candidate import Candidate, CandidateEvent
 from domain.consent import STATEMENT_TYPES
 from domain.event import Event, Recorded
 from domain.pool import Pool, PoolEvent
-from infra import codec
+from infra import codec, tracing
 from infra.advancing import Advancing
 from infra.at_hand import AtHand
 from infra.crypto import sealing
@@ -137,7 +137,9 @@ class Ledger:
             for a in possible
         ]
         try:
-            taken = dict(zip([a.name for a in possible], self._recorder.insert_many(groups), strict=True))
+            correlations = (event.correlation for a in possible for event in a.events)
+            with tracing.work("append", correlations, events=sum(map(len, groups))):
+                taken = dict(zip([a.name for a in possible], self._recorder.insert_many(groups), strict=True))
         except OperationalError as error:
             self.failure = error
             raise

@@ -1,6 +1,9 @@
 """Structured logs: one JSON object a line on standard error. Events and ids, never personal data.
 
-So of an error there is its type and its place, and never its message, which may quote what was being worked on; nor do
+A line that cannot be written, because a disk is full or whoever read has gone, is lost, and nothing else is: what there
+is to log about must go on.
+
+Of an error there is its type and its place, and never its message, which may quote what was being worked on; nor do
 messages of others, who log through the standard library, get further than to where a value may begin.
 """
 
@@ -10,15 +13,30 @@ import sys
 import traceback
 from collections.abc import MutableMapping
 from contextlib import suppress
-from typing import Any
+from typing import Any, TextIO
 
 import structlog
 
 _WORDS = re.compile(r"[^\n<>(){}\[\]\"'%:=@]*")
 
 
+class Lines:
+    """Writes lines to `stream`, each whole and at once; never raises for one that cannot be written."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._print = structlog.PrintLogger(stream).msg
+
+    def msg(self, line: str) -> None:
+        """Writes one."""
+        with suppress(OSError, ValueError):  # ValueError is of a stream that was closed
+            self._print(line)
+
+    debug = info = warning = error = critical = msg
+
+
 def configure(level: str) -> None:
     """Sets the process's logging up; `level` is debug, info, warning or error."""
+    stream = sys.stderr
     structlog.configure(
         processors=[
             structlog.contextvars.merge_contextvars,
@@ -28,7 +46,7 @@ def configure(level: str) -> None:
             structlog.processors.JSONRenderer(),
         ],
         wrapper_class=structlog.make_filtering_bound_logger(logging.getLevelNamesMapping()[level.upper()]),
-        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+        logger_factory=lambda *_: Lines(stream),
         cache_logger_on_first_use=True,
     )
     root = logging.getLogger()
@@ -53,8 +71,7 @@ class OfOthers(logging.Handler):
         log = structlog.get_logger(record.name)
         write = log.error if record.levelno >= logging.ERROR else log.warning
         words = _WORDS.match(str(record.msg))
-        with suppress(OSError, ValueError):  # whoever read standard error has gone
-            write(words[0].strip() if words else "", logger=record.name, exc_info=record.exc_info or None)
+        write(words[0].strip() if words else "", logger=record.name, exc_info=record.exc_info or None)
 
 
 def _type_and_place(_logger: Any, _method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:

@@ -24,7 +24,7 @@ from domain.candidate import Candidate
 from domain.identity import Forest
 from domain.interaction import Interaction, Reference
 from domain.policy import APPEND_ATTEMPTS
-from infra import codec
+from infra import codec, tracing
 from infra.crypto.claims import LEASE, SUPPRESSED, Claims
 from infra.deciding import Cut, Pending, Round, into_reference
 from infra.identifiers import identifiers_of
@@ -184,7 +184,11 @@ class Recording:
             [at for c in calls for at in c.again_at],
         )
         try:
-            outcomes = iter(self._settle(batch))
+            with tracing.work("record", (i.correlation for i in batch.interactions)) as span:
+                settled = self._settle(batch)
+                span.note(interactions=len(settled))
+                span.tally(type(outcome).__name__.lower() for outcome in settled)
+            outcomes = iter(settled)
         except BaseException as failure:  # noqa: BLE001 - it belongs to each of the callers, who raise it
             if len(calls) > 1 and not isinstance(failure, OperationalError):
                 for call in calls:  # one of them brought it about: what is recorded by now is known again

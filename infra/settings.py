@@ -158,7 +158,13 @@ class Settings(BaseSettings):
     refused_burst: int = Field(500, ge=1, description="such requests that an address may send at once")
 
     max_behind_events: int = Field(
-        2_000_000, ge=0, description="so far behind the ledger may the views be before recording waits; 0: any"
+        2_000_000,
+        ge=0,
+        description="so far behind the ledger may the views be before recording waits, and the node is not ready; "
+        "0: any",
+    )
+    min_free_mb: int = Field(
+        500, ge=0, description="with less free on the data folder's disk, in 10^6 bytes, the node is not ready; 0: any"
     )
 
     @field_validator("oidc_issuer", "oidc_jwks_url")

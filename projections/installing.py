@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import duckdb
 
+from projections import sql
 from projections.computing import Progress
 from projections.rebuilding import build, drop, note
 from projections.registry import resting_on
@@ -59,10 +60,7 @@ def install(
                 chosen[name] = earlier
             else:
                 del chosen[name]
-    with transaction(connection):
-        for name in made_by.keys() - {view.name for view in views} - {"mirror"}:
-            drop(connection, name)
-            connection.execute("delete from ops.views where name = ?", [name])
+    forget(connection, made_by.keys() - {view.name for view in views} - {"mirror"})
     for name in STRUCTURAL & refused.keys():
         if name not in {view.name for view in views}:
             raise refused[name]
@@ -79,11 +77,16 @@ def give_up(connection: duckdb.DuckDBPyConnection, views: Sequence[View], error:
     gone = {view.name for view in resting_on(fault, views)}
     if gone & STRUCTURAL:
         raise error
-    with transaction(connection):
-        for name in gone:
-            drop(connection, name)
-            connection.execute("delete from ops.views where name = ?", [name])
+    forget(connection, gone)
     return tuple(view for view in views if view.name not in gone)
+
+
+def forget(connection: duckdb.DuckDBPyConnection, names: Set[str]) -> None:
+    """Drop what is kept under these names."""
+    if names:
+        with transaction(connection):
+            drop(connection, names)
+            connection.execute(sql.load("projections.catalogue", "forget.sql"), {"names": list(names)})
 
 
 def _unread(error: ViewRefused) -> View:
@@ -129,11 +132,13 @@ def _describe_anew(connection: duckdb.DuckDBPyConnection, views: Sequence[View])
 
 
 def _show(connection: duckdb.DuckDBPyConnection, views: Sequence[View]) -> None:
-    """Create the SQL views. Raises ViewRefused."""
-    for view in views:
-        with transaction(connection):
+    """Create the SQL views, all or none. Raises ViewRefused."""
+    if not views:
+        return
+    with transaction(connection):
+        drop(connection, {view.name for view in views})
+        for view in views:
             view.check(connection)
-            drop(connection, view.name)
             view.prepare(connection)
             try:
                 connection.execute(f"create view {view.table} as\n{view.query}")
@@ -141,7 +146,7 @@ def _show(connection: duckdb.DuckDBPyConnection, views: Sequence[View]) -> None:
             except duckdb.Error as error:
                 raise view.refused(error) from None
             view.describe(connection, view.table, columns)
-            note(connection, view, 0.0)
+        note(connection, views, 0.0)
 
 
 def _columns(connection: duckdb.DuckDBPyConnection, view: View) -> list[str]:

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import hashlib
 import time
-from collections.abc import Sequence
-from contextlib import closing
+from collections.abc import Callable, Iterator, Sequence, Set
+from contextlib import ExitStack, closing, contextmanager
+from functools import cache
 from typing import TYPE_CHECKING
 
 import duckdb
 
 from projections import scope, sql
-from projections.computing import PART_EVENTS, Progress, compute_part, define, nobody
+from projections.computing import PART_EVENTS, Place, Progress, compute_part, define, nobody
 from projections.overlay import Overlay, overlay
 from projections.registry import resting_on
 from projections.transaction import transaction
@@ -56,15 +57,13 @@ def build(projector: Projector, views: Sequence[View], on_progress: Progress) ->
             with transaction(connection):
                 compute_part(over, views, place, part, parts, on_progress)
                 connection.execute(f"update {over.below('ops.build')} set done = ?", [part + 1])  # noqa: S608 - our own name
-        with closing(projector.cursor()) as follower, overlay(follower) as follow:
-            for view in views:
-                follow.point(view.table, f"from {place(view)}")
-            with closing(Upkeep(follower, over.database, views, place)) as upkeep:
-                while projector.mirrored - base > CLOSE_EVENTS:
-                    base = _catch_up(follow, upkeep, base)
-                with projector.lock:
-                    _catch_up(follow, upkeep, base)
-                    _swap(over, views, time.monotonic() - started)
+        with _following(projector, over, views, place) as catch_up:
+            while projector.mirrored - base > CLOSE_EVENTS:
+                base = catch_up(base)
+            with projector.lock:
+                if projector.mirrored > base:
+                    catch_up(base)
+                _swap(over, views, time.monotonic() - started)
     on_progress(views[-1].name, 1.0)
 
 
@@ -87,12 +86,31 @@ def _begin(connection: duckdb.DuckDBPyConnection, views: Sequence[View]) -> tupl
         base, parts, done = left[0]
         return base, parts, done
     parts = 1 + events // PART_EVENTS
+    done = 0 if events else parts + 1  # over no events no view has rows
     with transaction(connection):
         discard(connection)
         for view in views:
             view.prepare(connection)
-        connection.execute("insert into ops.build values (?, ?, ?, 0)", [definition, seq, parts])
-    return seq, parts, 0
+        connection.execute("insert into ops.build values (?, ?, ?, ?)", [definition, seq, parts, done])
+    return seq, parts, done
+
+
+@contextmanager
+def _following(
+    projector: Projector, over: Overlay, views: Sequence[View], place: Place
+) -> Iterator[Callable[[int], int]]:
+    """Brings the new tables from a position up to the mirror's, which it returns. What that takes is made when first
+    asked for."""
+    with ExitStack() as made:
+
+        @cache
+        def follower() -> tuple[Overlay, Upkeep]:
+            follow = made.enter_context(overlay(made.enter_context(closing(projector.cursor()))))
+            for view in views:
+                follow.point(view.table, f"from {place(view)}")
+            return follow, made.enter_context(closing(Upkeep(follow.connection, over.database, views, place)))
+
+        yield lambda base: _catch_up(*follower(), base)
 
 
 def _catch_up(over: Overlay, upkeep: Upkeep, base: int) -> int:
@@ -116,20 +134,21 @@ def _swap(over: Overlay, views: Sequence[View], build_s: float) -> None:
     connection.execute(f"use {sql.quoted(over.database)}")
     try:
         with transaction(connection):
+            drop(connection, {view.name for view in views})
             for view in views:
-                drop(connection, view.name)
                 connection.execute(f"alter table {view.next_table} rename to {sql.quoted(view.name)}")
                 index(connection, view)
-                note(connection, view, build_s)
+            note(connection, views, build_s)
             connection.execute("delete from ops.build")
             connection.execute("update ops.checkpoint set views_seq = seq")
     finally:
         connection.execute(f"use {over.name}")
 
 
-def drop(connection: duckdb.DuckDBPyConnection, name: str) -> None:
-    """Remove the table or SQL view of this name, if there is one."""
-    for schema, kind in connection.execute(sql.load("projections.catalogue", "named.sql"), {"name": name}).fetchall():
+def drop(connection: duckdb.DuckDBPyConnection, names: Set[str]) -> None:
+    """Remove the tables and SQL views of these names, where there are any."""
+    there = connection.execute(sql.load("projections.catalogue", "named.sql"), {"names": list(names)}).fetchall()
+    for schema, kind, name in there:
         connection.execute(f"drop {kind} {sql.quoted(schema)}.{sql.quoted(name)}")
 
 
@@ -140,11 +159,18 @@ def index(connection: duckdb.DuckDBPyConnection, view: View) -> None:
         connection.execute(f"create index if not exists {name} on {view.table} ({column})")
 
 
-def note(connection: duckdb.DuckDBPyConnection, view: View, build_s: float) -> None:
-    """Write down by which definition the view is kept."""
-    connection.execute("delete from ops.views where name = ?", [view.name])
-    row = [view.name, view.manifest.version, view.definition, view.manifest_text, view.query, build_s]
-    connection.execute("insert into ops.views values (?, ?, ?, ?, ?, now(), ?)", row)
+def note(connection: duckdb.DuckDBPyConnection, views: Sequence[View], build_s: float) -> None:
+    """Write down by which definition each view is kept."""
+    rows = [(view.name, view.manifest.version, view.definition, view.manifest_text, view.query) for view in views]
+    names, versions, definitions, manifests, queries = map(list, zip(*rows, strict=True))
+    connection.execute(sql.load("projections.catalogue", "forget.sql"), {"names": names})
+    connection.execute(
+        sql.load("projections.catalogue", "note.sql"),
+        {
+            **{"names": names, "versions": versions, "definitions": definitions},
+            **{"manifests": manifests, "queries": queries, "build_s": build_s},
+        },
+    )
 
 
 def _check_grain(over: Overlay, view: View) -> None:

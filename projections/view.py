@@ -158,12 +158,12 @@ class View:
 
     def check(self, connection: DuckDBPyConnection) -> None:
         """Raises ViewRefused unless the query is one SELECT, and what it shows in schema `main` is not personal."""
-        try:
-            statements = connection.extract_statements(self.query)
-        except duckdb.Error as error:
-            raise self.refused(error, lines_before=0) from None
         tree = sql.parsed(self.query)
-        if len(statements) != 1 or tree is None:
+        if tree is None or len(tree) != 1:
+            try:
+                connection.extract_statements(self.query)
+            except duckdb.Error as error:
+                raise self.refused(error, lines_before=0) from None
             raise ViewRefused(self.path / QUERY, "a view is one SELECT, which changes nothing")
         if self.schema == "main" and not self.manifest.personal_inputs and (read := self._personal(tree)):
             raise ViewRefused(

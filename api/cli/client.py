@@ -31,12 +31,14 @@ NOTHING_DONE = (
     b"nothing of this request was recorded",
 )
 TRIES = 30
-MOST_CONNECTIONS = 768
-"""Who comes by one more is answered 503. A process may have 1,024 files open as a rule, and the node needs some."""
 
 
 class RequestRefused(Exception):
-    """The node refused; the message is its sentence."""
+    """The node refused; the message is its sentence, `problem` its document (RFC 9457) if it sent one."""
+
+    def __init__(self, said: str, problem: dict[str, Any] | None = None) -> None:
+        super().__init__(said)
+        self.problem = problem
 
 
 class Client:
@@ -49,13 +51,15 @@ class Client:
         """A read, after the views have caught up. Raises RequestRefused."""
         return self._send("GET", path, params=self._params(params) | {"min_seq": self.last_seq()})
 
-    def all_pages(self, path: str, rows: str, **params: Any) -> Any:
-        """A list with the `rows` of all its pages, all as of one moment. Raises RequestRefused."""
+    def all_pages(self, path: str, *rows: str, **params: Any) -> Any:
+        """A list with the `rows` of all its pages, all as of one moment if it has one. Raises RequestRefused."""
         found = page = self.get(path, **params)
+        then = {"as_of": found["as_of"]} if "as_of" in found else {}
         while page["next"] is not None:
-            page = self.get(path, **params | {"as_of": found["as_of"], "after": page["next"]})
-            found[rows] += page[rows]
-        return found
+            page = self.get(path, **params | then | {"after": page["next"]})
+            for name in rows:
+                found[name] += page[name]
+        return found | {"next": None}
 
     def send(self, method: str, path: str, json: Any = None, **params: Any) -> Any:
         """A write, or a read of what needs no views. Raises RequestRefused."""
@@ -83,7 +87,7 @@ class Client:
             with self._http.stream(method, path, params=asked, json=json, headers=headers) as response:
                 if not response.is_success:
                     response.read()
-                    raise RequestRefused(_detail(response))
+                    raise _refusal(response)
                 yield response
         except httpx.TransportError as error:
             raise _stopped(error) from None
@@ -100,7 +104,7 @@ class Client:
                     response.read()
                     if response.status_code == NOT_FOUND and _is_unknown_route(response):
                         raise RequestRefused("the node that runs is of another version: stop it, and start this one")
-                    raise RequestRefused(_detail(response))
+                    raise _refusal(response)
                 for line in response.iter_lines():
                     yield json.loads(line)
         except httpx.TransportError as error:
@@ -116,7 +120,7 @@ class Client:
         target = self.last_seq()
         while True:
             status = self._send("GET", "/v1/status")
-            if not status["ready"]:
+            if status["failing"]:  # far behind may they well be
                 raise RequestRefused(f"the node is not ready: {'; '.join(status['reasons'])}")
             done = status["views"]["checkpoint"]
             if progress is not None:
@@ -139,7 +143,7 @@ class Client:
             if not again or not _is_for_later(response):
                 break
             time.sleep(float(response.headers.get("Retry-After", "1")))
-        raise RequestRefused(_detail(response))
+        raise _refusal(response)
 
     @staticmethod
     def _params(params: dict[str, Any]) -> dict[str, Any]:
@@ -165,11 +169,12 @@ def _is_unknown_route(response: httpx.Response) -> bool:
         return True
 
 
-def _detail(response: httpx.Response) -> str:
+def _refusal(response: httpx.Response) -> RequestRefused:
     try:
-        return str(response.json()["detail"])
-    except (ValueError, KeyError):
-        return f"the node answered {response.status_code}"
+        problem = response.json()
+        return RequestRefused(str(problem["detail"]), problem)
+    except (ValueError, KeyError, TypeError):
+        return RequestRefused(f"the node answered {response.status_code}")
 
 
 @contextmanager
@@ -232,7 +237,6 @@ def server_config(node: "Node") -> "uvicorn.Config":
         log_config=None,
         log_level="warning",
         access_log=False,
-        limit_concurrency=MOST_CONNECTIONS,
         timeout_graceful_shutdown=10,
     )
 

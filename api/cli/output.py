@@ -19,6 +19,23 @@ out = Console(highlight=False, width=None if sys.stdout.isatty() or "COLUMNS" in
 err = Console(stderr=True, highlight=False)
 
 
+_refused = {"as_json": False}
+
+
+def refuse_as_json(asked: bool) -> None:
+    """How a refusal is said from now on."""
+    _refused["as_json"] = asked
+
+
+def refuse(sentence: str, problem: Mapping[str, Any] | None = None) -> None:
+    """Says on standard error why nothing was done, or not all: to a program as the `problem` document it is."""
+    if _refused["as_json"]:
+        about = problem or {"type": "about:blank", "title": "refused", "detail": sentence}
+        err.file.write(json_of(about) + "\n")
+    else:
+        err.print(f"rapport: {sentence}", style="red", markup=False, soft_wrap=True)
+
+
 def as_json(document: Any) -> None:
     """One JSON document on standard output."""
     raw(json_of(document) + "\n")

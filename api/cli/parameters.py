@@ -1,19 +1,37 @@
 """Options that many commands share."""
 
 import getpass
+import os
 import re
 from datetime import UTC, datetime
 from typing import Annotated
+from urllib.parse import quote
 
 import typer
 
+from api.cli import output
+
 
 def actor() -> str:
-    """Who acts through the command line: the user of the machine."""
-    return f"user:{getpass.getuser()}"
+    """Who acts through the command line: the user of the machine, by number where they have no name."""
+    try:
+        return f"user:{getpass.getuser()}"
+    except (KeyError, OSError):
+        return f"user:{os.getuid()}"
 
 
-JSON = Annotated[bool, typer.Option("--json", help="One JSON document on standard output.")]
+def note_json(asked: bool) -> bool:
+    """Has a refusal said as JSON as well."""
+    output.refuse_as_json(asked)
+    return asked
+
+
+JSON = Annotated[
+    bool,
+    typer.Option(
+        "--json", callback=note_json, help="One JSON document on standard output; a refusal's on standard error."
+    ),
+]
 
 
 def moment(text: str) -> datetime:
@@ -37,3 +55,8 @@ KnownAt = Annotated[
     typer.Option("--known-at", parser=moment, metavar="TIME", help="What the ledger held then. Default: now."),
 ]
 Ref = Annotated[str, typer.Argument(metavar="REF", help="Id, email, +phone, profile link, or system:key.")]
+
+
+def place(*parts: str) -> str:
+    """A path of these parts, each of which may hold anything."""
+    return "".join(f"/{quote(part, safe='')}" for part in parts)

@@ -7,7 +7,7 @@ import typer
 
 from api.cli import output
 from api.cli.client import connect
-from api.cli.parameters import JSON, AsOf, Ref, actor, moment
+from api.cli.parameters import JSON, AsOf, Ref, actor, moment, place
 from domain.policy import Channel, RequestKind, RequestOutcome
 
 PATH = "/v1/compliance/requests"
@@ -79,7 +79,7 @@ def open_(
 def show(context: typer.Context, id_: RequestId, as_of: AsOf = None, json: JSON = False) -> None:
     """One request: its deadline, what became of it, who else was told, and which command carries it out."""
     with connect(context.obj) as client:
-        found = client.get(f"{PATH}/{id_}", as_of=as_of)
+        found = client.get(PATH + place(id_), as_of=as_of)
     if json:
         output.as_json(found)
         return
@@ -154,7 +154,7 @@ def told(
 
 def _post(context: typer.Context, id_: str, verb: str, body: dict[str, Any], done: str, json: bool) -> None:
     with connect(context.obj) as client:
-        found = client.send("POST", f"{PATH}/{id_}/{verb}", json=_body(body))
+        found = client.send("POST", PATH + place(id_, verb), json=_body(body))
     if json:
         output.as_json(found)
     else:

@@ -7,7 +7,7 @@ import typer
 
 from api.cli import output
 from api.cli.client import connect
-from api.cli.parameters import JSON
+from api.cli.parameters import JSON, place
 
 app = typer.Typer(help="Subscribers of the feed: see docs/subscribers.md.", no_args_is_help=True)
 
@@ -75,7 +75,7 @@ def add(
 def rotate(context: typer.Context, name: Name, json: JSON = False) -> None:
     """Give it another secret. A login before is refused at once; webhooks are signed by both for 24 hours."""
     with connect(context.obj) as client:
-        made = client.send("POST", f"{PATH}/{name}/rotate")
+        made = client.send("POST", PATH + place(name, "rotate"))
     _show(made, json=json)
 
 
@@ -107,7 +107,7 @@ def deliveries(
 ) -> None:
     """The last webhooks that were posted to it, an entry an attempt."""
     with connect(context.obj) as client:
-        found = client.send("GET", f"{PATH}/{name}/deliveries", limit=count)
+        found = client.send("GET", PATH + place(name, "deliveries"), limit=count)
     if json:
         output.as_json(found)
         return
@@ -138,7 +138,7 @@ def resume(context: typer.Context, name: Name, json: JSON = False) -> None:
 def remove(context: typer.Context, name: Name, json: JSON = False) -> None:
     """Remove it, with its login and its place on the feed."""
     with connect(context.obj) as client:
-        found = client.send("DELETE", f"{PATH}/{name}")
+        found = client.send("DELETE", PATH + place(name))
     if json:
         output.as_json(found)
     else:
@@ -163,7 +163,7 @@ def _named(made: dict[str, Any]) -> dict[str, Any]:
 
 def _change(context: typer.Context, name: str, what: str, *, json: bool) -> None:
     with connect(context.obj) as client:
-        found = client.send("POST", f"{PATH}/{name}/{what}")
+        found = client.send("POST", PATH + place(name, what))
     if json:
         output.as_json(found)
     else:

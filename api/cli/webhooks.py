@@ -8,11 +8,13 @@ import typer
 
 from api.cli import output
 from api.cli.client import connect
-from api.cli.parameters import JSON
+from api.cli.parameters import JSON, place
 from api.references import LETTER
 
 app = typer.Typer(help="Providers whose webhooks are taken.", no_args_is_help=True)
 
+
+PATH = "/v1/webhook-providers"
 
 Provider = Annotated[str, typer.Argument(metavar="PROVIDER", help="As in `rapport webhooks list`.")]
 
@@ -30,14 +32,14 @@ def add(
 
     For Postmark without --secret one is made, and shown this once. Example: rapport webhooks add sendgrid --secret -
     """
-    given = sys.stdin.read().strip() if secret == "-" else secret  # noqa: S105 - says where it comes from
+    given = _read() if secret == "-" else secret  # noqa: S105 - says where it comes from
     made = None
     if given is None:
         if provider != "postmark":
             raise typer.BadParameter(f"{provider} shows a secret or key of its own; give it with --secret -")
         given = made = secrets.token_urlsafe(32)
     with connect(context.obj) as client:
-        found = client.send("POST", f"/v1/webhook-providers/{provider}/secrets", json={"secret": given})
+        found = client.send("POST", PATH + place(provider, "secrets"), json={"secret": given})
     if json:
         output.as_json(found | ({} if made is None else {"secret": made}))
         return
@@ -46,11 +48,18 @@ def add(
         output.say(f"the address to give to {provider} ends in /v1/webhooks/{provider}/{made}; it is not shown again")
 
 
+def _read() -> str:
+    try:
+        return sys.stdin.buffer.read().decode().strip()
+    except UnicodeDecodeError:
+        raise typer.BadParameter("standard input is no text in UTF-8; give the secret as it is shown") from None
+
+
 @app.command("list")
 def list_(context: typer.Context, json: JSON = False) -> None:
     """The providers there are; of those that are on, the fingerprints of the secrets, the newest first."""
     with connect(context.obj) as client:
-        found = client.send("GET", "/v1/webhook-providers")
+        found = client.send("GET", PATH)
     if json:
         output.as_json(found)
         return
@@ -69,7 +78,7 @@ def remove(
 ) -> None:
     """Take no more of a provider, or no more by one secret. What waits in the queue is recorded all the same."""
     with connect(context.obj) as client:
-        found = client.send("DELETE", f"/v1/webhook-providers/{provider}", fingerprint=fingerprint)
+        found = client.send("DELETE", PATH + place(provider), fingerprint=fingerprint)
     if json:
         output.as_json(found)
     else:

@@ -6,6 +6,7 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Query
 from fastapi.responses import JSONResponse, Response
 
+from api.http.asking import AskedFirst
 from api.http.parameters import NodeUpToDate
 from api.http.problems import problem
 from api.http.reads import Noting, reads
@@ -18,7 +19,7 @@ from projections import queries
 
 MOST = 10_000
 
-router = APIRouter(prefix="/v1/access-log", tags=["compliance"])
+router = APIRouter(route_class=AskedFirst, prefix="/v1/access-log", tags=["compliance"])
 
 
 @router.get("", summary="Who read what, oldest first", openapi_extra=reads(Read.ACCESS_LOG) | OFFICERS)

@@ -17,6 +17,7 @@ from fastapi.responses import JSONResponse, StreamingResponse
 from pydantic import BaseModel, ConfigDict, Field
 
 from api import sql
+from api.http.asking import AskedFirst
 from api.http.callers import Calling
 from api.http.parameters import Cursor, NodeUpToDate
 from api.http.problems import problem
@@ -38,7 +39,7 @@ QUIET_S = 1.0
 
 Tell = Callable[[dict[str, Any]], None]
 
-router = APIRouter(tags=["analytics"])
+router = APIRouter(route_class=AskedFirst, tags=["analytics"])
 log = structlog.get_logger()
 
 

@@ -1,11 +1,6 @@
 """The application: routes over one running node."""
 
-from urllib.parse import urlsplit
-
 from fastapi import Depends, FastAPI
-from starlette.datastructures import Headers
-from starlette.middleware.trustedhost import TrustedHostMiddleware
-from starlette.types import ASGIApp, Receive, Scope, Send
 
 from api.http import (
     access_log,
@@ -35,16 +30,19 @@ from api.http import (
 from api.http.arriving import Arriving
 from api.http.backpressure import Turns
 from api.http.body import BodyLimit
-from api.http.callers import permitted
+from api.http.connections import Connections
 from api.http.correlating import Correlating
 from api.http.description import REFUSALS, describe
 from api.http.parameters import only_known_parameters
 from api.http.rate import Rate
 from api.http.reads import RecordedReads
 from api.http.roles import Tokens
+from api.http.sites import OwnName, OwnSite
 from api.http.streams import Streams
 from api.http.threads import Threads
+from api.http.traced import Traced
 from api.node import Node
+from infra import tracing
 from infra.oidc import issuer_of
 
 VERSION = "0.1.0"
@@ -72,7 +70,8 @@ PARTS = (
     subscribers,
     webhooks,
 )
-ASKED_FIRST = [Depends(permitted), Depends(only_known_parameters), Depends(once.once)]
+ASKED_FIRST = [Depends(only_known_parameters), Depends(once.once)]
+"""Behind the token and the body: see `api.http.asking`."""
 
 
 def create_app(node: Node) -> FastAPI:
@@ -84,51 +83,34 @@ def create_app(node: Node) -> FastAPI:
         docs_url=None,  # the page would load its script from a host of others, into the origin that holds the data
         redoc_url=None,
         redirect_slashes=False,
+        # FastAPI's own spans have paths and queries, which hold identifiers.
+        telemetry={"tracing": False, "metrics": False, "logs": False, "auto_configure": False},
     )
     app.state.node = node
     app.state.tokens = Tokens.of(node.settings.tokens_file)
     app.state.issuer = issuer_of(node.settings)
     app.state.rate = Rate(node.settings.rate_per_s, node.settings.rate_burst)
     app.state.refused_rate = Rate(node.settings.refused_per_s, node.settings.refused_burst)
+    app.state.connections = ()  # until a server has some
     app.state.streams = Streams()
     app.state.arriving = Arriving()
     app.state.threads = Threads()
     app.state.documents = interactions.room()
+    app.state.bodies = interactions.room()
     app.state.turns = Turns(node)
     app.state.metrics = metrics.registry_of(node)
     app.add_middleware(RecordedReads)  # the first, and so the one next to the routes
-    # A page in somebody's browser must not reach a node on loopback through a name of its own (DNS rebinding).
-    app.add_middleware(TrustedHostMiddleware, allowed_hosts=_hosts(node.settings.host))
-    app.add_middleware(BodyLimit)
+    app.add_middleware(OwnName, listening_on=node.settings.host)
     app.add_middleware(OwnSite)
+    app.add_middleware(BodyLimit)
     problems.install(app)
     once.install(app, node)
     app.add_middleware(webhooks.Door)
+    app.add_middleware(Connections)
+    if tracing.is_on():
+        app.add_middleware(Traced)
     app.add_middleware(Correlating)  # the last, and so before all others
     for part in PARTS:
         app.include_router(part.router, dependencies=ASKED_FIRST, responses=REFUSALS)
     describe(app)
     return app
-
-
-class OwnSite:
-    """A page of another site, open in somebody's browser, may read nothing here and must not write either."""
-
-    def __init__(self, app: ASGIApp) -> None:
-        self._app = app
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Goes on, or answers 403."""
-        headers = Headers(scope=scope)
-        origin = headers.get("origin")
-        foreign = origin is not None and urlsplit(origin).netloc != headers.get("host")
-        writes = scope["type"] == "http" and scope["method"] not in ("GET", "HEAD")
-        answer: ASGIApp = self._app
-        if writes and (foreign or headers.get("sec-fetch-site") == "cross-site"):
-            answer = problems.problem(403, "cross-site", "requests from another site's page are not taken")
-        await answer(scope, receive, send)
-
-
-def _hosts(listening_on: str) -> list[str]:
-    """Names under which a node may be asked. Whoever listens on every address has a proxy or a firewall before it."""
-    return ["*"] if listening_on in ("0.0.0.0", "::") else ["127.0.0.1", "localhost", "[::1]", listening_on]  # noqa: S104 - compared, not bound

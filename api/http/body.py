@@ -4,8 +4,9 @@ of one that breaks off.
 
 import asyncio
 from contextlib import suppress
+from http import HTTPStatus
 
-from starlette.datastructures import Headers
+from starlette.datastructures import Headers, MutableHeaders
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -17,6 +18,8 @@ OF_ANY_LENGTH = "/v1/interactions"
 """It takes NDJSON, and counts its lines."""
 WITHIN_S = 30.0
 """A body that is not whole by then is given up."""
+REST_WITHIN_S = 1.0
+"""Of one that was refused before it was whole, what comes by then is let in."""
 NEXT_WITHIN_S = 60.0
 """Of one of any length the next piece comes within that time."""
 ENDED = {"Connection": "close"}
@@ -46,30 +49,54 @@ class BodyLimit:
         if scope["path"] == OF_ANY_LENGTH and NDJSON in headers.get("content-type", ""):
             await self._app(scope, _coming(receive), send)
             return
+        body = _Body(receive, headers)
         said = headers.get("content-length", "0")
-        if not said.isdecimal() or int(said[:20]) > MAX_BODY_BYTES:
-            await too_large(scope["path"])(scope, receive, send)
-            return
-        await self._app(scope, _soon_whole(receive), send)
+        is_long = not said.isdecimal() or int(said[:20]) > MAX_BODY_BYTES
+        answer: ASGIApp = too_large(scope["path"]) if is_long else self._app
+
+        async def answering(message: Message) -> None:
+            if message["type"] == "http.response.start" and message["status"] >= HTTPStatus.BAD_REQUEST:
+                await body.forget_rest()
+                if not body.is_over:
+                    MutableHeaders(scope=message).update(ENDED)
+            await send(message)
+
+        await answer(scope, body.receive, answering)
 
 
-def _soon_whole(receive: Receive) -> Receive:
-    """The same messages. Raises HTTPException when the body is too long, or not whole in time."""
-    got, until, over = 0, 0.0, False
+class _Body:
+    """A body of limited length, as it comes."""
 
-    async def receiving() -> Message:
-        nonlocal got, until, over
-        if over:  # what comes behind the body is that somebody hangs up, which has time
-            return await receive()
-        until = until or asyncio.get_running_loop().time() + WITHIN_S
-        message = await _before(until, receive, f"a request's body is whole within {WITHIN_S:g} s")
-        got += len(message.get("body", b""))
-        if got > MAX_BODY_BYTES:
+    def __init__(self, receive: Receive, headers: Headers) -> None:
+        self._receive = receive
+        self._until, self._got = 0.0, 0
+        self._waits_to_be_asked = headers.get("expect", "").lower() == "100-continue"
+        self.is_over = "transfer-encoding" not in headers and headers.get("content-length", "0") == "0"
+
+    async def receive(self) -> Message:
+        """The next message. Raises HTTPException when the body is too long, or not whole in time."""
+        if self.is_over:  # what comes behind the body is that somebody hangs up, which has time
+            return await self._receive()
+        self._waits_to_be_asked = False
+        self._until = self._until or asyncio.get_running_loop().time() + WITHIN_S
+        message = await _before(self._until, self._receive, f"a request's body is whole within {WITHIN_S:g} s")
+        self._got += len(message.get("body", b""))
+        if self._got > MAX_BODY_BYTES:
             raise HTTPException(413)
-        over = not message.get("more_body")
+        self.is_over = not message.get("more_body")
         return message
 
-    return receiving
+    async def forget_rest(self) -> None:
+        """Lets in, for a moment, what is still to come, and keeps nothing of it.
+
+        Who is refused while sending hears why; a connection that were shut at once would be reset before.
+        """
+        if self._waits_to_be_asked:
+            return
+        with suppress(TimeoutError):
+            async with asyncio.timeout(REST_WITHIN_S):
+                while not self.is_over:
+                    self.is_over = not (await self._receive()).get("more_body")
 
 
 def _coming(receive: Receive) -> Receive:

@@ -75,7 +75,7 @@ async def permitted(request: Request) -> None:
     state = request.app.state
     try:
         caller = await _known(request, roles)
-    except (NoToken, UnknownToken, TokenRefused, KeysUnavailable):  # keys are asked for by tokens of anybody's making
+    except (NoToken, UnknownToken, TokenRefused, RoleRefused, KeysUnavailable):  # keys are asked for by anybody's token
         state.refused_rate.take("" if request.client is None else request.client.host)
         raise
     state.rate.take(caller.name)

@@ -6,6 +6,8 @@ from fastapi import APIRouter, Query
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel, ConfigDict, Field
 
+from api.http.answers import Profile, Timeline, answers
+from api.http.asking import AskedFirst
 from api.http.callers import Caller, Calling
 from api.http.interactions import record_all
 from api.http.once import TAKES_KEY
@@ -20,13 +22,14 @@ from domain.interaction import DEFAULT_ACTOR
 from infra.recording import Accepted, Duplicate, Outcome
 from projections import queries
 
-router = APIRouter(tags=["candidates"])
+router = APIRouter(route_class=AskedFirst, tags=["candidates"])
 
 
 @router.get(
     "/v1/candidates/{ref:path}/timeline",
     summary="Everything that happened with one person",
     openapi_extra=reads(Read.TIMELINE) | PERSON,
+    responses=answers(Timeline),
 )
 def timeline(
     candidate: CandidateId,
@@ -81,6 +84,7 @@ def unmerge(candidate: CandidateId, request: UnmergeRequest, node: NodeUpToDate,
     "/v1/candidates/{ref:path}",
     summary="One person's profile, over all their records",
     openapi_extra=reads(Read.PROFILE) | PERSON,
+    responses=answers(Profile),
 )
 def show(candidate: CandidateId, cursor: Cursor) -> dict[str, Any]:
     """The profile as it stands, with tags, identifiers and the records it is made of."""

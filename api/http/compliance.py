@@ -7,6 +7,8 @@ from fastapi.responses import Response
 
 from api.histories import now_of_any
 from api.http import rendering
+from api.http.answers import Contactability, answers
+from api.http.asking import AskedFirst
 from api.http.consent_record import consent_records
 from api.http.parameters import AsOfOrNow, CandidateId, KnownAt, NodeUpToDate
 from api.http.reads import Noting, reads
@@ -19,7 +21,7 @@ from domain.event import Purpose
 from domain.policy import DEFAULT_PURPOSE, Channel
 from domain.trail import trail
 
-router = APIRouter(prefix="/v1/compliance", tags=["compliance"])
+router = APIRouter(route_class=AskedFirst, prefix="/v1/compliance", tags=["compliance"])
 
 
 @router.get(
@@ -73,6 +75,7 @@ def evidence(
     "/candidates/{ref:path}/contactability",
     summary="May this person be contacted?",
     openapi_extra=reads(Read.CONTACTABILITY) | PERSON,
+    responses=answers(Contactability),
 )
 def contactability(
     candidate: CandidateId,

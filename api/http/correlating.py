@@ -5,7 +5,7 @@ as `correlation`. A caller that traces sends it in `traceparent`, or in `X-Reque
 """
 
 import re
-from uuid import uuid4
+from secrets import token_hex
 
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -43,4 +43,4 @@ class Correlating:
 def _of(headers: Headers) -> str:
     traced = _TRACEPARENT.fullmatch(headers.get("traceparent", ""))
     said = traced[1] if traced else headers.get(HEADER, "").replace("-", "").lower()
-    return said if _ID.fullmatch(said) and said != _NONE else uuid4().hex
+    return said if _ID.fullmatch(said) and said != _NONE else token_hex(16)

@@ -1,6 +1,7 @@
 """Dead letters: events that cannot be used, webhook deliveries that could not be recorded, and trying them again."""
 
 import base64
+import re
 from contextlib import contextmanager
 from datetime import datetime
 from itertools import islice
@@ -10,6 +11,9 @@ from fastapi import APIRouter, Path, Query, Request
 from fastapi.responses import JSONResponse, Response
 from pydantic import BaseModel, ConfigDict, Field
 
+from api.http.answers import DeadLetters, answers
+from api.http.asking import AskedFirst
+from api.http.paging import After, Limit, NoSuchPlace
 from api.http.parameters import NodeUpToDate
 from api.http.parameters import _cursor as cursor_of
 from api.http.problems import problem
@@ -26,12 +30,12 @@ from projections import queries
 LONGEST = 300
 """Of a type or a reason, which come from what somebody wrote into the ledger."""
 PAGE = 1_000
-"""Letters of ingest in one answer, the oldest first."""
+_PLACE = re.compile(r"(i?)(\d{1,18})", re.ASCII)
 
 Of = Literal["views", "ingest"]
 """`i12` is a dead letter of ingest, `u12` a delivery of an unknown kind."""
 
-router = APIRouter(tags=["operations"])
+router = APIRouter(route_class=AskedFirst, tags=["operations"])
 
 
 class RetryRequest(BaseModel):
@@ -54,18 +58,39 @@ class RetryRequest(BaseModel):
         return (self.seqs if of == "views" else self.letters) is not None
 
 
-@router.get("/v1/dead-letters", summary="Events that cannot be used", openapi_extra=reads(Read.DEAD_LETTERS) | OFFICERS)
+@router.get(
+    "/v1/dead-letters",
+    summary="Events that cannot be used",
+    openapi_extra=reads(Read.DEAD_LETTERS) | OFFICERS,
+    responses=answers(DeadLetters),
+)
 def dead_letters(
     node: NodeUpToDate,
     of: Annotated[Of | None, Query(description="those of the views or of ingest; both if absent")] = None,
+    limit: Limit = PAGE,
+    after: After = None,
 ) -> dict[str, Any]:
     """Of the views each with its reason, and how many later events of its record wait behind it; of ingest each with
-    its reasons."""
-    letters = node.intake.letters
+    its reasons. The oldest first, those of the views before those of ingest; `next` is null on the last page."""
+    among, behind = _place(after)
+    of_views = [] if "ingest" in (of, among) else [row for row in _of_views(node) if row["seq"] > behind]
+    of_ingest = (letter for letter in node.intake.letters.letters() if among == "views" or letter.seq > behind)
+    found: list[dict[str, Any]] = of_views[: limit + 1]
+    if of != "views":
+        found += map(_of_ingest, islice(of_ingest, limit + 1 - len(found)))
+    part, last = found[:limit], found[limit - 1] if len(found) > limit else {}
     return {
-        "dead_letters": [] if of == "ingest" else _of_views(node),
-        "ingest": [] if of == "views" else [_of_ingest(letter) for letter in islice(letters.letters(), PAGE)],
+        "dead_letters": [row for row in part if "seq" in row],
+        "ingest": [row for row in part if "provider" in row],
+        "next": str(last.get("seq", last.get("id"))) if last else None,
     }
+
+
+def _place(after: str | None) -> tuple[Of, int]:
+    """Among which letters a page begins, and behind which. Raises NoSuchPlace."""
+    if (found := _PLACE.fullmatch(after or "0")) is None:
+        raise NoSuchPlace("after: give `next` of the page before as it is")
+    return "ingest" if found[1] else "views", int(found[2])
 
 
 def _of_views(node: Node) -> list[dict[str, Any]]:

@@ -8,6 +8,7 @@ from fastapi.responses import Response, StreamingResponse
 from api.disclosure.archive import archive
 from api.disclosure.gathering import gather, record_of
 from api.http.analytics import chunks
+from api.http.asking import AskedFirst
 from api.http.parameters import NodeUpToDate
 from api.http.problems import problem
 from api.http.reads import Noting, reads
@@ -15,7 +16,7 @@ from api.http.roles import OFFICERS
 from api.references import reference_of
 from domain.access import Read
 
-router = APIRouter(prefix="/v1/compliance", tags=["compliance"])
+router = APIRouter(route_class=AskedFirst, prefix="/v1/compliance", tags=["compliance"])
 
 
 @router.get(

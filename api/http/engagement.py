@@ -6,6 +6,8 @@ from fastapi import APIRouter, Query
 from fastapi.responses import PlainTextResponse
 from pydantic import BaseModel, ConfigDict, Field
 
+from api.http.answers import Ranking, answers
+from api.http.asking import AskedFirst
 from api.http.callers import Caller, Calling
 from api.http.parameters import (
     WAIT_S,
@@ -31,7 +33,7 @@ from projections.what_if import what_if
 VIEWS = ("engagement_score", "profile")
 NAMES = ("first_name", "last_name")
 
-router = APIRouter(tags=["engagement"])
+router = APIRouter(route_class=AskedFirst, tags=["engagement"])
 
 
 class WhatIf(BaseModel):
@@ -45,7 +47,10 @@ class WhatIf(BaseModel):
 
 
 @router.get(
-    "/v1/engagement", summary="The warmest relationships at a moment", openapi_extra=reads(Read.RANKING) | EVERY_ROLE
+    "/v1/engagement",
+    summary="The warmest relationships at a moment",
+    openapi_extra=reads(Read.RANKING) | EVERY_ROLE,
+    responses=answers(Ranking),
 )
 def top(
     node: NodeUpToDate,

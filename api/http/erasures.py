@@ -6,6 +6,7 @@ from fastapi import APIRouter, Path
 from fastapi.responses import PlainTextResponse, Response
 from pydantic import BaseModel, ConfigDict, Field
 
+from api.http.asking import AskedFirst
 from api.http.callers import Calling
 from api.http.paging import After, Limit, page
 from api.http.parameters import NodeUpToDate
@@ -21,7 +22,7 @@ from domain.interaction import DEFAULT_ACTOR, Reference
 from domain.policy import ErasureGround
 from infra.erasing import Erasure
 
-router = APIRouter(prefix="/v1/compliance/erasures", tags=["compliance"])
+router = APIRouter(route_class=AskedFirst, prefix="/v1/compliance/erasures", tags=["compliance"])
 
 NOBODY = reads_nothing("nothing in it says who the person was")
 

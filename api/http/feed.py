@@ -7,27 +7,39 @@ import orjson
 from fastapi import APIRouter, Header, Query, Request
 from fastapi.concurrency import run_in_threadpool
 from fastapi.responses import JSONResponse, Response, StreamingResponse
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from api import acknowledging
 from api.acknowledging import Acknowledged, UnknownMessage
+from api.http import paging
+from api.http.asking import AskedFirst
 from api.http.callers import Calling
+from api.http.paging import After, Limit
 from api.http.parameters import NodeUpToDate
 from api.http.problems import STATUS, problem
 from api.http.reads import WRITES, reads_nothing
 from api.http.roles import EVERY_ROLE, OFFICERS, Role, allowed
 from api.http.streams import Streams, matching
 from domain.event import Label
+from domain.published_schemas import schemas
 from infra.feed import Extent, type_of
+from infra.subscriber import is_of
 
 EVENT_STREAM = "text/event-stream"
 _POSITION = re.compile(r"\d{1,18}")
 _NOTHING_PERSONAL = reads_nothing("ids without meaning, times and closed words: nothing personal is published")
 
-router = APIRouter(prefix="/v1/feed", tags=["feed"])
+router = APIRouter(route_class=AskedFirst, prefix="/v1/feed", tags=["feed"])
+
+
+def _published(pattern: str) -> str:
+    if not any(is_of(pattern, known) for known in schemas()):
+        raise ValueError("nothing published is of this type; write `pool.joined` or `candidate.*`, say")
+    return pattern
+
 
 Types = Annotated[
-    list[Annotated[str, Field(pattern=r"^[a-z_*>]+(\.[a-z_*>]+)*$", max_length=100)]],
+    list[Annotated[str, Field(pattern=r"^[a-z_*>]+(\.[a-z_*>]+)*$", max_length=100), AfterValidator(_published)]],
     Query(description="only these types, such as `pool.joined`, `candidate.*` or `compliance.>`", max_length=50),
 ]
 
@@ -126,9 +138,10 @@ def acknowledge(acknowledgement: Acknowledgement, node: NodeUpToDate, caller: Ca
     summary="What recipients acknowledged about those who were erased",
     openapi_extra=reads_nothing("ids without meaning, and the names of recipients") | OFFICERS,
 )
-def acknowledgements(node: NodeUpToDate) -> dict[str, Any]:
+def acknowledgements(node: NodeUpToDate, limit: Limit = 1_000, after: After = None) -> dict[str, Any]:
     """Oldest first. What is about others stands with their requests, and in their record."""
-    return {"acknowledgements": acknowledging.kept(node)}
+    rows, more = paging.page(acknowledging.kept(node), "id", limit, after)
+    return {"acknowledgements": rows, "next": more}
 
 
 def _refusal(extent: Extent, after: int | None) -> JSONResponse | None:

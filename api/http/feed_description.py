@@ -12,6 +12,7 @@ from urllib.parse import urlsplit
 from fastapi import APIRouter, Request
 from fastapi.responses import HTMLResponse, JSONResponse, Response
 
+from api.http.asking import AskedFirst
 from api.http.problems import problem
 from api.http.reads import reads_nothing
 from api.http.roles import open_to_anybody
@@ -23,7 +24,7 @@ OPEN = reads_nothing("what there may be, not what there is") | open_to_anybody(
     "it describes the feed and holds no data"
 )
 
-router = APIRouter(tags=["feed"])
+router = APIRouter(route_class=AskedFirst, tags=["feed"])
 
 _DESCRIPTION = (
     "Candidate events for downstream services, in the order of the ledger, each once. Nothing personal is in them: "

@@ -5,6 +5,7 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Query
 from fastapi.responses import PlainTextResponse
 
+from api.http.asking import AskedFirst
 from api.http.parameters import AsOf, Cursor, KnownAt, NodeUpToDate, looking
 from api.http.reads import Noting, reads, reads_nothing
 from api.http.roles import EVERY_ROLE, OFFICERS
@@ -17,7 +18,7 @@ from projections import queries
 
 MOST = 10_000
 
-router = APIRouter(prefix="/v1/compliance", tags=["compliance"])
+router = APIRouter(route_class=AskedFirst, prefix="/v1/compliance", tags=["compliance"])
 OURS = reads_nothing("what the controller has laid down, about nobody")
 
 Place = Annotated[

@@ -2,22 +2,20 @@
 
 from collections.abc import AsyncIterator, Callable, Sequence
 from functools import partial
-from http import HTTPStatus
 from typing import Annotated, Any
 
 import orjson
 from fastapi import APIRouter, Depends, Header, Query, Request
 from fastapi.responses import Response
-from starlette.exceptions import HTTPException
 
 from api.http import outcomes
-from api.http.arriving import Arriving, NotWhole
-from api.http.backpressure import ComeAgain, Turns
+from api.http.arriving import Arriving
+from api.http.asking import AskedFirst, whole
+from api.http.backpressure import Turns
 from api.http.body import WITHIN_S
 from api.http.callers import Caller, Calling
 from api.http.description import INTERACTIONS
 from api.http.once import TAKES_KEY
-from api.http.problems import MAX_BODY_BYTES
 from api.http.reads import WRITES
 from api.http.roles import OFFICERS, PERSON, Role, roles_of
 from api.http.streaming import NDJSON, AsTheyCome
@@ -36,7 +34,7 @@ MAX_LINE_BYTES = 1_000_000
 MOST_JSON_BYTES = 8_000_000
 """Of all JSON bodies that are coming, or are being recorded: made to, they take thirty times that, decoded."""
 
-router = APIRouter(tags=["interactions"])
+router = APIRouter(route_class=AskedFirst, tags=["interactions"])
 
 
 def room() -> Arriving:
@@ -54,14 +52,8 @@ async def _whole(request: Request) -> AsyncIterator[bytes | None]:
     if NDJSON in request.headers.get("content-type", ""):
         yield None
         return
-    arriving: Arriving = request.app.state.documents
-    try:
-        async with arriving.body(request.stream(), MAX_BODY_BYTES) as body:
-            yield body
-    except NotWhole as error:
-        if error.status == HTTPStatus.SERVICE_UNAVAILABLE:
-            raise ComeAgain("busy", "too many JSON bodies come at a time", 1) from None
-        raise HTTPException(error.status, str(error)) from None
+    async with whole(request.app.state.documents, request.stream()) as body:
+        yield body
 
 
 @router.post(

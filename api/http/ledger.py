@@ -11,6 +11,7 @@ from fastapi.responses import StreamingResponse
 
 from api import status
 from api.failures import NodeError
+from api.http.asking import AskedFirst
 from api.http.parameters import NodeUpToDate
 from api.http.reads import reads_nothing
 from api.http.roles import OFFICERS
@@ -18,7 +19,7 @@ from api.node import Node, last_checkpoint
 from consumers.verification import Finding, Progress, Summary, verify
 from infra.erasing import Unrecognised
 
-router = APIRouter(tags=["operations"])
+router = APIRouter(route_class=AskedFirst, tags=["operations"])
 
 
 @router.get(

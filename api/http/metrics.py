@@ -1,8 +1,11 @@
 """`/metrics`: the node in the text format of Prometheus. Counts and times only, nothing about anybody."""
 
+import shutil
 from collections.abc import Iterator
+from contextlib import suppress
 
 import duckdb
+from anyio.to_thread import run_sync
 from eventsourcing.persistence import OperationalError
 from fastapi import APIRouter, Request
 from fastapi.responses import PlainTextResponse, Response
@@ -13,11 +16,13 @@ from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 
 from api import status
+from api.http.asking import AskedFirst
 from api.http.reads import reads_nothing
 from api.http.roles import EVERY_ROLE
+from api.http.threads import Threads
 from api.node import Node
 
-router = APIRouter(tags=["operations"])
+router = APIRouter(route_class=AskedFirst, tags=["operations"])
 
 
 @router.get(
@@ -26,9 +31,11 @@ router = APIRouter(tags=["operations"])
     response_class=PlainTextResponse,
     openapi_extra=reads_nothing("counts and times") | EVERY_ROLE,
 )
-def metrics(request: Request) -> Response:
+async def metrics(request: Request) -> Response:
     """Also while the ledger or the views are away: what cannot be told then is left out."""
-    return Response(generate_latest(request.app.state.metrics), media_type=CONTENT_TYPE_LATEST)
+    threads: Threads = request.app.state.threads
+    figures = await run_sync(generate_latest, request.app.state.metrics, limiter=threads.figures)
+    return Response(figures, media_type=CONTENT_TYPE_LATEST)
 
 
 def registry_of(node: Node) -> CollectorRegistry:
@@ -65,10 +72,16 @@ class NodeCollector(Collector):
         yield Gauge("rapport_views_build_done", "How much of that is done, 0 to 1.", 0.0 if at is None else at[1])
         yield from node.batches.collect()
         yield from node.intake.counted.collect()
+        yield from self._of_disk()
         yield from self._of_ledger()
         yield from self._of_webhooks()
         yield from self._of_subscribers()
         yield from self._in_file()
+
+    def _of_disk(self) -> Iterator[Metric]:
+        with suppress(OSError):
+            free = shutil.disk_usage(self._node.settings.data).free
+            yield Gauge("rapport_data_free_bytes", "Free on the disk that holds the data folder.", free)
 
     def _of_ledger(self) -> Iterator[Metric]:
         try:

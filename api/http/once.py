@@ -7,17 +7,24 @@ same for as long as the ledger lasts; the key is for answers, and for commands, 
 What is kept of a request is its hash, under the hash of caller and key, both keyed with the ledger's own secret; of
 the answer its status and its bytes, which hold ids without meaning. An answer that refuses, or that failed, is not
 kept: the same may then be tried again.
+
+Where NATS breaks between what was done and the keeping of its answer, the answer is given all the same, and kept as
+soon as that can be done. Until then this node looks after the key, and asked again keeps the answer first; another
+node says that the request is under way, and carries it out again only when that has lasted for too long.
 """
 
+import asyncio
 import hmac
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from hashlib import sha256
+from threading import Lock
 from typing import Any
 
 import orjson
-from eventsourcing.persistence import IntegrityError
+import structlog
+from eventsourcing.persistence import IntegrityError, OperationalError
 from fastapi import FastAPI, Request
 from fastapi.concurrency import run_in_threadpool
 from fastapi.responses import JSONResponse, Response
@@ -29,12 +36,16 @@ from api.node import Node
 from domain.event import utc_now
 from infra.jetstream import Bucket
 
+log = structlog.get_logger()
+
 HEADER, REPLAYED, CONFLICT = "idempotency-key", "Idempotency-Replayed", 409
 MAX_KEY_CHARS = 255
 MAX_ANSWER_BYTES = 100_000
 KEEP_S = 24 * 3600
 TAKEN_OVER_AFTER_S = 120.0
 """Whoever began and was not heard of since has died; every command may be carried out again."""
+AGAIN_S = 1.0
+"""Until what could not be kept is tried again."""
 TAKES_KEY = {"x-idempotency-key": True}
 """For `openapi_extra` of a route that answers with ids alone, by POST."""
 
@@ -68,12 +79,15 @@ class Claim:
     body: bytes = b""
 
     def settle(self) -> None:
-        """Keeps the answer if the request was carried out; else the key is free again."""
+        """Keeps the answer if the request was carried out; else the key is free again. Raises OperationalError.
+
+        Of one that somebody took over meanwhile nothing is changed.
+        """
         if 200 <= self.status < 300 and len(self.body) <= MAX_ANSWER_BYTES:
             kept = {"request": self.request, "status": self.status, "type": self.media_type, "body": self.body.decode()}
-            with suppress(IntegrityError):  # somebody took it over
+            with suppress(IntegrityError):
                 self.bucket.update(self.key, orjson.dumps(kept), self.revision)
-        else:
+        elif (found := self.bucket.get_entry(self.key)) is not None and found.revision == self.revision:
             self.bucket.destroy(self.key)
 
 
@@ -102,11 +116,39 @@ class Answers:
 
     def __init__(self, bucket: Bucket, secret: Callable[[], bytes]) -> None:
         self._bucket, self._secret = bucket, secret
+        self._late: dict[str, Claim] = {}
+        self._lock = Lock()
+        self._trying: asyncio.Task[None] | None = None
 
     def claim(self, whose: bytes, asked: bytes) -> Claim:
-        """The key for this request. Raises KeyRefused or Answered."""
+        """The key for this request. Raises KeyRefused, Answered or OperationalError."""
         secret = self._secret()
-        return _claim(self._bucket, _keyed(secret, whose), _keyed(secret, asked))
+        key = _keyed(secret, whose)
+        self._settle_late(key)
+        return _claim(self._bucket, key, _keyed(secret, asked))
+
+    async def settle(self, claim: Claim) -> None:
+        """Settles the claim, now or as soon as NATS can be reached. For the loop of one HTTP server."""
+        try:
+            await run_in_threadpool(claim.settle)
+        except OperationalError as error:
+            log.warning("an answer is not kept for its key yet, trying again", reason=str(error))
+            self._late[claim.key] = claim
+            if self._trying is None or self._trying.done():
+                self._trying = asyncio.create_task(self._settle_all_late())
+
+    def _settle_late(self, key: str) -> None:
+        with self._lock:
+            if (claim := self._late.get(key)) is not None:
+                claim.settle()
+                del self._late[key]
+
+    async def _settle_all_late(self) -> None:
+        while late := tuple(self._late):
+            await asyncio.sleep(AGAIN_S)
+            for key in late:
+                with suppress(OperationalError):
+                    await run_in_threadpool(self._settle_late, key)
 
 
 def _keyed(secret: bytes, content: bytes) -> str:
@@ -143,6 +185,7 @@ class KeepAnswers:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Goes on."""
         held: list[Message] = []
+        answers: Answers = scope["app"].state.answers
 
         async def sending(message: Message) -> None:
             claim: Claim | None = scope.get("state", {}).get("once")
@@ -157,7 +200,7 @@ class KeepAnswers:
                 claim.body += message.get("body", b"")
                 if not message.get("more_body"):
                     scope["state"]["once"] = None
-                    await run_in_threadpool(claim.settle)
+                    await answers.settle(claim)
                     for kept in held:
                         await send(kept)
 
@@ -165,7 +208,8 @@ class KeepAnswers:
             await self._app(scope, receive, sending)
         finally:
             if (claim := scope.get("state", {}).get("once")) is not None:
-                await run_in_threadpool(claim.bucket.destroy, claim.key)
+                claim.status = 0  # of an answer that did not come to its end nothing is kept
+                await answers.settle(claim)
 
 
 def install(app: FastAPI, node: Node) -> None:

@@ -10,6 +10,7 @@ from fastapi import APIRouter, Query, Request
 from fastapi.responses import Response, StreamingResponse
 
 from api.building import Rebuild, RebuildRunning
+from api.http.asking import AskedFirst
 from api.http.parameters import NodeUpToDate
 from api.http.problems import problem
 from api.http.reads import reads_nothing
@@ -18,7 +19,7 @@ from api.http.roles import EVERY_ROLE, OPERATORS
 NDJSON = "application/x-ndjson"
 QUIET_S = 1.0
 
-router = APIRouter(tags=["operations"])
+router = APIRouter(route_class=AskedFirst, tags=["operations"])
 
 
 @router.get(

@@ -12,10 +12,15 @@ from fastapi import Request
 from fastapi.responses import JSONResponse, Response, StreamingResponse
 
 from api.http.problems import STATUS, as_problem, problem
-from api.http.streaming import pieces
+from api.http.streaming import NDJSON, pieces
 from infra.recording import Accepted, Duplicate, Outcome, Rejected
 
 SPOOLED_BYTES = 1_000_000
+MOST_TOGETHER_BYTES = 256_000_000
+TOO_LONG = (
+    f"the outcomes take more than {MOST_TOGETHER_BYTES:,} bytes together; ask for them by the line (Accept: {NDJSON}), "
+    "and read them while you send: what is counted here is recorded, and all may be sent again"
+)
 
 
 def single(outcome: Outcome) -> Response:
@@ -53,7 +58,7 @@ def _result(outcome: Outcome) -> bytes:
 
 
 async def together(chunks: AsyncIterator[list[Outcome]], folder: Path) -> Response:
-    """One JSON document, of any length: it is put together in a file."""
+    """One JSON document, put together in a file; 413 above `MOST_TOGETHER_BYTES`, and the rest is not read."""
     count = Count()
     spooled = SpooledTemporaryFile(max_size=SPOOLED_BYTES, dir=str(folder))  # noqa: SIM115 - closed when it is sent
     file = cast(IO[bytes], spooled)
@@ -63,6 +68,9 @@ async def together(chunks: AsyncIterator[list[Outcome]], folder: Path) -> Respon
             file.write(b"," if file.tell() > len(b'{"results":[') else b"")
             file.write(b",".join(map(_result, outcomes)))
             count.add(outcomes)
+            if file.tell() > MOST_TOGETHER_BYTES:
+                file.close()
+                return problem(413, "too-large", TOO_LONG, None, **count.as_document())
         file.write(b"]," + orjson.dumps(count.as_document())[1:])
         size = file.tell()
         file.seek(0)

@@ -6,6 +6,8 @@ from fastapi import APIRouter
 from fastapi.responses import JSONResponse
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
+from api.http.answers import Members, Pools, answers
+from api.http.asking import AskedFirst
 from api.http.callers import Caller, Calling
 from api.http.once import TAKES_KEY
 from api.http.paging import After, Limit, page
@@ -22,7 +24,7 @@ from domain.interaction import DEFAULT_ACTOR
 from domain.rule import EMPTY, Rule
 from projections import queries
 
-router = APIRouter(tags=["pools"])
+router = APIRouter(route_class=AskedFirst, tags=["pools"])
 
 
 def _in_a_path(name: str) -> str:
@@ -77,7 +79,9 @@ class NewPlace(ByWhom):
     place: Literal["pinned", "unpinned", "excluded"]
 
 
-@router.get("/v1/pools", summary="All pools with their size", openapi_extra=reads(Read.POOLS) | PERSON)
+@router.get(
+    "/v1/pools", summary="All pools with their size", openapi_extra=reads(Read.POOLS) | PERSON, responses=answers(Pools)
+)
 def list_pools(
     node: NodeUpToDate, cursor: Cursor, as_of: AsOf, known_at: KnownAt = None, limit: Limit = 1_000, after: After = None
 ) -> dict[str, Any]:
@@ -101,7 +105,12 @@ def create(request: NewPool, node: NodeUpToDate, caller: Calling) -> dict[str, A
     return {"pool": pool_id, "seq": seq}
 
 
-@router.get("/v1/pools/{pool}/members", summary="Who was in at a moment", openapi_extra=reads(Read.MEMBERS) | PERSON)
+@router.get(
+    "/v1/pools/{pool}/members",
+    summary="Who was in at a moment",
+    openapi_extra=reads(Read.MEMBERS) | PERSON,
+    responses=answers(Members),
+)
 def members(
     pool: str,
     node: NodeUpToDate,

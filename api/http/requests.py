@@ -9,6 +9,7 @@ from fastapi.responses import JSONResponse
 from pydantic import BaseModel, ConfigDict, Field
 
 from api import requesting
+from api.http.asking import AskedFirst
 from api.http.callers import Calling
 from api.http.once import TAKES_KEY
 from api.http.parameters import AsOf, Cursor, NodeUpToDate, canonical_of
@@ -24,7 +25,7 @@ from domain.interaction import DEFAULT_ACTOR
 from domain.policy import Channel, RequestKind, RequestOutcome
 from infra.recording import Accepted, Duplicate, Outcome
 
-router = APIRouter(prefix="/v1/compliance/requests", tags=["compliance"])
+router = APIRouter(route_class=AskedFirst, prefix="/v1/compliance/requests", tags=["compliance"])
 
 RequestId = Annotated[
     str, Path(alias="id", pattern=r"^[0-9a-f]{32}$|^[0-9a-f-]{36}$", description="id of the request: 32 hex digits")

@@ -8,6 +8,7 @@ from fastapi.responses import JSONResponse, Response
 from pydantic import BaseModel, ConfigDict, Field
 
 from api import status
+from api.http.asking import AskedFirst
 from api.http.parameters import NodeUpToDate
 from api.http.problems import problem
 from api.http.reads import WRITES, reads_nothing
@@ -24,7 +25,7 @@ STATUS = {"unknown-subscriber": 404, "invalid-subscriber": 422}
 
 _NO_PERSON = reads_nothing("names of services, positions and times")
 
-router = APIRouter(prefix="/v1/subscribers", tags=["feed"])
+router = APIRouter(route_class=AskedFirst, prefix="/v1/subscribers", tags=["feed"])
 
 Name = Annotated[str, Path(pattern=f"^{NAME}$", max_length=40)]
 

@@ -8,6 +8,7 @@ from typing import Annotated, Any
 from fastapi import APIRouter
 from pydantic import BaseModel, ConfigDict, Field
 
+from api.http.asking import AskedFirst
 from api.http.callers import Calling
 from api.http.parameters import NodeUpToDate
 from api.http.problems import problem
@@ -22,7 +23,7 @@ from domain.interaction import DEFAULT_ACTOR
 from infra.identifiers import identifiers_of
 from infra.suppressions import ErasureUnfinished, NotSuppressed, Suppression
 
-router = APIRouter(prefix="/v1/compliance/suppressions", tags=["compliance"])
+router = APIRouter(route_class=AskedFirst, prefix="/v1/compliance/suppressions", tags=["compliance"])
 
 
 class Named(BaseModel):

@@ -7,7 +7,7 @@ from typing import TypeVar
 from anyio import CapacityLimiter
 from anyio.to_thread import run_sync
 
-DELIVERIES, TOKENS = 8, 8
+DELIVERIES, TOKENS, WATCHING = 8, 8, 2
 MOST_WAITING = 32
 """Who wait for a copy while one is being written."""
 
@@ -22,6 +22,10 @@ class Threads:
         """Verify providers' deliveries."""
         self.tokens = CapacityLimiter(TOKENS)
         """Verify tokens of the identity provider, whose keys one of them may be fetching."""
+        self.health = CapacityLimiter(WATCHING)
+        """Look whether the node can do its work."""
+        self.figures = CapacityLimiter(WATCHING)
+        """Gather what a node measures, which asks the server."""
         self.copies = Copies()
 
 

@@ -20,6 +20,7 @@ from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from api.http.arriving import Arriving, NotWhole
+from api.http.asking import AskedFirst
 from api.http.problems import problem
 from api.http.reads import WRITES, reads_nothing
 from api.http.roles import OFFICERS, OPERATORS, open_to_anybody
@@ -46,7 +47,7 @@ TAKEN: dict[int | str, dict[str, Any]] = {200: {"description": "taken, in the wo
 DOOR = WRITES | open_to_anybody("providers have no token of ours: each delivery proves itself by the provider's means")
 NO_PERSON = reads_nothing("names and counts of providers")
 
-router = APIRouter(tags=["webhooks"])
+router = APIRouter(route_class=AskedFirst, tags=["webhooks"])
 log = structlog.get_logger()
 
 _DOOR = re.compile(r"/v1/webhooks/([^/]{1,40})(?:/([^/]{1,500}))?")

@@ -17,12 +17,15 @@ from infra.identifiers import identifiers_of
 
 MOST = 5_000
 """Distinct ones looked at in one delivery."""
-_ADDRESS = re.compile(r"[\w.!#$%*+^`{|}~-]{1,64}@[\w-][\w.-]{1,253}")
+_FORMS = tuple(re.compile(rf"[\w.!#$%*+^`{{|}}~{more}-]{{1,64}}@[\w-][\w.-]{{1,253}}") for more in ("", "'&/=?"))
+"""Without and with what may belong to an address or stand before it: quotes, and the marks of a query."""
 
 
 def addresses_in(body: bytes) -> dict[str, str]:
     """The addresses that stand in the body, each with the identifier that it is compared by."""
-    distinct = dict.fromkeys(found.rstrip(".") for text in _texts(body) for found in _ADDRESS.findall(text))
+    distinct = dict.fromkeys(
+        found.rstrip(".") for text in _texts(body) for form in _FORMS for found in form.findall(text)
+    )
     usable = (text for text in islice(distinct, MOST) if payload.address(text) is not None)
     return {text: identifiers_of(Reference(email=text))[0] for text in usable}
 

@@ -20,8 +20,8 @@ from consumers.webhooks import payload
 from consumers.webhooks.delivery import Delivery, Refused, Unreadable
 
 Certificates = Callable[[str], bytes]
-"""The certificate in PEM form at an address. Raises OperationalError when it cannot be had just now, ValueError when
-there is none."""
+"""The certificate in PEM form at an address. Raises OperationalError when it cannot be had: SNS sends again what is
+answered by a 5xx, and never what is refused (sns-message-delivery-retries)."""
 
 TOPIC = re.compile(r"arn:aws(?:-cn|-us-gov)?:sns:([a-z]{2}(?:-[a-z]+)+-\d{1,2}):\d{12}:[\w-]{1,256}(?:\.fifo)?")
 CERTIFICATE_AT = re.compile(

@@ -1,5 +1,6 @@
 """Schema `main` of one database into another: tables with their rows, macros, views, comments."""
 
+import re
 from collections.abc import Callable, Iterator
 
 import duckdb
@@ -84,18 +85,39 @@ class Copy:
         return missing
 
     def _views(self) -> list[str]:
-        """Views as views where they can be; else, without what is never published, their rows of now."""
+        """Views as views where they can be; else, without what is never published, their rows of now.
+
+        Each comes after those it rests on: what cannot be made yet is tried again when others were.
+        """
         materialised = []
-        for name, definition in self._source.execute(query("views")).fetchall():
-            described = self._source.execute(f"describe {_main(name)}").fetchall()
-            columns = [(column, type_) for column, type_, *_ in described if (name, column) not in NEVER_PUBLISHED]
-            if len(columns) == len(described) and self._attempt(definition):
-                if self._attempt(f"from {_main(name)} limit 0"):
-                    continue
-                self._target.execute(f"drop view {_main(name)}")
-            self._table(name, columns)
-            materialised.append(name)
-        return materialised
+        left: dict[str, str] = dict(self._source.execute(query("views")).fetchall())
+        while left:
+            done = [name for name, definition in left.items() if self._view(name, definition)]
+            if not done:
+                # One of them reads what stays behind, and the others rest on it.
+                done = [next((name for name in left if not _rests_on(left[name], left.keys() - {name})), min(left))]
+                self._table(done[0], self._published(done[0]))
+                materialised += done
+            for name in done:
+                del left[name]
+        return sorted(materialised)
+
+    def _view(self, name: str, definition: str) -> bool:
+        """Whether it could be made, with all its columns."""
+        if any((name, column) in NEVER_PUBLISHED for column, _ in self._described(name)):
+            return False
+        if not self._attempt(definition):
+            return False
+        if self._attempt(f"from {_main(name)} limit 0"):
+            return True
+        self._target.execute(f"drop view {_main(name)}")
+        return False
+
+    def _described(self, name: str) -> list[tuple[str, str]]:
+        return [(column, type_) for column, type_, *_ in self._source.execute(f"describe {_main(name)}").fetchall()]
+
+    def _published(self, name: str) -> list[tuple[str, str]]:
+        return [(column, type_) for column, type_ in self._described(name) if (name, column) not in NEVER_PUBLISHED]
 
     def _comments(self) -> None:
         tables = {row[0] for row in self._target.execute("show tables").fetchall()}
@@ -114,6 +136,11 @@ class Copy:
         except (duckdb.CatalogException, duckdb.BinderException, duckdb.ParserException):
             return False
         return True
+
+
+def _rests_on(definition: str, names: set[str]) -> bool:
+    """Whether the text of a view names one of these, as a table or otherwise."""
+    return not names.isdisjoint(re.findall(r"\w+", definition))
 
 
 def query(name: str) -> str:

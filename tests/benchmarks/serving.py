@@ -48,7 +48,7 @@ class Served:
 def node(data: Path) -> Iterator[Served]:
     """`rapport up` on this folder, ready, asked by a compliance officer; stopped as by its operator. Raises Wrong."""
     try:
-        with up(data, RAPPORT_LOG_LEVEL="error") as (process, client):
+        with up(data, installed=True, RAPPORT_LOG_LEVEL="error") as (process, client):
             client.timeout = httpx.Timeout(PATIENCE_S)
             token = json.loads((data / "tokens.json").read_text("utf-8"))["compliance"]
             client.headers["Authorization"] = f"Bearer {token}"

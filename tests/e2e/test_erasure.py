@@ -6,8 +6,6 @@ import base64
 import os
 import random
 import signal
-import subprocess
-import sys
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -26,7 +24,7 @@ from domain.verifying import verify as evidence_verified
 from infra import codec
 from infra.crypto.signing import check
 from infra.jetstream import LedgerReader
-from tests.e2e.harness import ROOT, TIMEOUT_S, environment
+from tests.e2e.harness import ended
 from tests.e2e.test_personal_data import everything, forms
 from tests.integration.test_http import did, get, is_problem, record, running, until
 
@@ -158,14 +156,7 @@ def test_killed_at_any_step_the_next_start_finishes_it(tmp_path: Path, step: int
         record(http, *PERSON, did("sourced", BYSTANDER, first_name="Grace"))
     when = random.Random(SEED + step).choice(["before", "after"])
     asked = ["erase", WHO, "--ground", "objection", "--yes"]
-    dying = subprocess.run(
-        [sys.executable, "-c", DYING, str(step), when, "--data", data, *asked],
-        env=environment(),
-        cwd=ROOT,
-        capture_output=True,
-        timeout=TIMEOUT_S,
-        check=False,
-    )
+    dying = ended(DYING, step, when, "--data", data, *asked)
     assert dying.returncode in (-signal.SIGKILL, 0), dying.stderr
     with a_node(data) as (_, http):
         begun = get(http, "/v1/compliance/erasures")["erasures"]
@@ -289,14 +280,7 @@ def test_a_purge_killed_anywhere_is_finished_by_the_next_start(tmp_path: Path, s
         secrets = sealed_parts(node, node.forest_of(id_).members(id_))
     when = random.Random(SEED + step).choice(["before", "after"])
     asked = ["erase", WHO, "--ground", "objection", "--purge", "--yes"]
-    dying = subprocess.run(
-        [sys.executable, "-c", DYING_AT_A_PURGE, str(step), when, "--data", data, *asked],
-        env=environment(),
-        cwd=ROOT,
-        capture_output=True,
-        timeout=TIMEOUT_S,
-        check=False,
-    )
+    dying = ended(DYING_AT_A_PURGE, step, when, "--data", data, *asked)
     assert dying.returncode == -signal.SIGKILL, dying.stderr
     with a_node(data) as (node, http):
         (erasure,) = get(http, "/v1/compliance/erasures")["erasures"]

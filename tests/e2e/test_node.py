@@ -25,7 +25,7 @@ ADA = "ada@example.com"
 def test_up_serves_until_ctrl_c_or_sigterm_leaves_nothing_running_and_starts_again(tmp_path: Path) -> None:
     data = tmp_path / "data"
     for start, by in enumerate((signal.SIGINT, signal.SIGTERM), start=1):
-        with up(data) as (node, http):
+        with up(data, installed=True) as (node, http):
             note = json.loads((data / "node.json").read_text())
             assert note["pid"] == node.pid
             assert str(http.base_url).rstrip("/") == note["url"]
@@ -171,15 +171,16 @@ def test_without_the_right_master_key_what_needs_it_is_refused_in_one_sentence(d
             path.mkdir()
         case _:
             path.write_bytes({"other": other, "empty": b"", "binary": os.urandom(32), "text": b"secret"}[key])
-    shown = rapport(data, "status", "--json", **env)
-    assert (shown.returncode, shown.stderr) == (1, b"")
-    needed = json.loads(shown.stdout)["master_key_id"]
-    (reason,) = json.loads(shown.stdout)["reasons"]
-    sentence = complaint(data, "candidate", "show", "p7@example.com", **env)
-    for said in (reason, sentence):
-        assert f"master key {needed}" in said
-        assert other.decode() not in said
-    assert b"300" in ok(data, "query", "select count(*) from pii.profile", "--role", "admin", "-f", "csv", **env)
+    with up(data, **env):
+        shown = rapport(data, "status", "--json", **env)
+        assert (shown.returncode, shown.stderr) == (1, b"")
+        needed = json.loads(shown.stdout)["master_key_id"]
+        (reason,) = json.loads(shown.stdout)["reasons"]
+        sentence = complaint(data, "candidate", "show", "p7@example.com", **env)
+        for said in (reason, sentence):
+            assert f"master key {needed}" in said
+            assert other.decode() not in said
+        assert b"300" in ok(data, "query", "select count(*) from pii.profile", "--role", "admin", "-f", "csv", **env)
     if key == "missing":
         assert not path.exists(), "a key made up now would only hide that the right one is gone"
     if key == "folder":

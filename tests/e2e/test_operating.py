@@ -27,6 +27,7 @@ from infra.settings import Settings
 from projections import rebuilding
 from tests.e2e.harness import RAPPORT, complaint, did, environment, lines, ok, process, rapport, until, up
 from tests.older import sealed_by_hand
+from tests.views import with_empty_views
 
 ADA = "ada@example.com"
 PEOPLE = 40
@@ -51,19 +52,20 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_dead_letters_are_listed_without_personal_data_and_stay_while_nobody_can_read_them(data: Path) -> None:
-    letter = PEOPLE + 2
-    (listed,) = json.loads(ok(data, "dead-letters", "list", "--json"))["dead_letters"]
-    assert (listed["seq"], listed["type"], listed["waiting"]) == (letter, "knighted", 1)
-    shown = ok(data, "dead-letters", "list").decode()
-    assert "newer Rapport" in " ".join(shown.split())
-    assert "secret" not in shown + json.dumps(listed)
-    for arguments in ([], ["all"], ["ALL"], [str(letter)]):
-        done = rapport(data, "dead-letters", "retry", *arguments)
-        assert done.returncode == 1
-        assert f"event {letter} still cannot be used" in done.stdout.decode()
-    found = json.loads(rapport(data, "dead-letters", "retry", "1", str(letter), "--json").stdout)
-    assert [r["status"] for r in found["results"]] == ["no-dead-letter", "waits"]
-    assert "no dead letter" in ok(data, "dead-letters", "retry", "1").decode()
+    with up(data):
+        letter = PEOPLE + 2
+        (listed,) = json.loads(ok(data, "dead-letters", "list", "--json"))["dead_letters"]
+        assert (listed["seq"], listed["type"], listed["waiting"]) == (letter, "knighted", 1)
+        shown = ok(data, "dead-letters", "list").decode()
+        assert "newer Rapport" in " ".join(shown.split())
+        assert "secret" not in shown + json.dumps(listed)
+        for arguments in ([], ["all"], ["ALL"], [str(letter)]):
+            done = rapport(data, "dead-letters", "retry", *arguments)
+            assert done.returncode == 1
+            assert f"event {letter} still cannot be used" in done.stdout.decode()
+        found = json.loads(rapport(data, "dead-letters", "retry", "1", str(letter), "--json").stdout)
+        assert [r["status"] for r in found["results"]] == ["no-dead-letter", "waits"]
+        assert "no dead letter" in ok(data, "dead-letters", "retry", "1").decode()
 
 
 @pytest.mark.parametrize("seq", ["0", "-1", "x", "1,2", "١"])
@@ -73,20 +75,22 @@ def test_what_is_no_ledger_position_is_wrong_usage(data: Path, seq: str) -> None
 
 
 def test_without_dead_letters_both_commands_say_so(tmp_path: Path) -> None:
-    for command in ("list", "retry"):
-        assert b"there are no dead letters" in ok(tmp_path / "data", "dead-letters", command)
+    with up(with_empty_views(tmp_path / "data")):
+        for command in ("list", "retry"):
+            assert b"there are no dead letters" in ok(tmp_path / "data", "dead-letters", command)
 
 
 def test_status_shows_on_one_screen_what_the_json_holds(data: Path) -> None:
-    found = json.loads(ok(data, "status", "--json"))
-    views = found["views"]
-    assert (views["dead_letters"], views["waiting_events"]) == (1, 1)
-    assert (views["checkpoint"], views["mirrored"], views["lag_events"]) == (PEOPLE + 3, PEOPLE + 3, 0)
-    shown = ok(data, "status").decode()
-    for text in ("views behind by", "last batch", "refused definitions", "1, with 1 events waiting behind"):
-        assert text in shown
-    assert len(shown.splitlines()) < 50
-    assert "secret" not in shown
+    with up(data):
+        found = json.loads(ok(data, "status", "--json"))
+        views = found["views"]
+        assert (views["dead_letters"], views["waiting_events"]) == (1, 1)
+        assert (views["checkpoint"], views["mirrored"], views["lag_events"]) == (PEOPLE + 3, PEOPLE + 3, 0)
+        shown = ok(data, "status").decode()
+        for text in ("views behind by", "last batch", "refused definitions", "1, with 1 events waiting behind"):
+            assert text in shown
+        assert len(shown.splitlines()) < 50
+        assert "secret" not in shown
 
 
 def test_status_of_a_node_of_an_older_version_shows_what_it_tells(
@@ -101,11 +105,12 @@ def test_status_of_a_node_of_an_older_version_shows_what_it_tells(
 
 
 def test_a_rebuild_says_what_it_built_and_how_long_it_took(data: Path) -> None:
-    found = json.loads(ok(data, "rebuild", "--json"))
-    assert {"profile", "identity"} <= set(found["rebuilt"])
-    assert found["seconds"] > 0
-    assert ok(data, "rebuild", "profile").decode().startswith("rebuilt profile")
-    assert "there is no view 'nothing'" in complaint(data, "rebuild", "nothing")
+    with up(data):
+        found = json.loads(ok(data, "rebuild", "--json"))
+        assert {"profile", "identity"} <= set(found["rebuilt"])
+        assert found["seconds"] > 0
+        assert ok(data, "rebuild", "profile").decode().startswith("rebuilt profile")
+        assert "there is no view 'nothing'" in complaint(data, "rebuild", "nothing")
 
 
 @contextmanager
@@ -206,7 +211,7 @@ def test_a_node_that_builds_views_as_it_starts_shows_it_on_a_terminal_and_in_its
 def test_a_query_that_would_take_the_machine_down_is_refused_and_the_node_goes_on(tmp_path: Path) -> None:
     """Text functions make values that DuckDB does not count; the process has a bound of its own."""
     huge = "select length(replace(replace(repeat('a', 10000), 'a', repeat('b', 10000)), 'b', repeat('c', 1000)))"
-    with up(tmp_path / "data", RAPPORT_MEMORY_MB="3000") as (running, http):
+    with up(with_empty_views(tmp_path / "data"), RAPPORT_MEMORY_MB="3000") as (running, http):
         for _ in range(2):
             answer = http.post("/v1/sql", json={"query": huge}, timeout=120)
             assert (answer.status_code, answer.json()["type"]) == (422, "urn:rapport:problem:query-too-big")

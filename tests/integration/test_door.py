@@ -79,6 +79,26 @@ def test_a_page_of_another_site_cannot_write(http: httpx.Client, headers: dict[s
     is_problem(answer, 403, "cross-site")
 
 
+@pytest.mark.parametrize("origin", ["http://[", "http://[::1", "http://a]b", "http://[v1.x]"])
+def test_what_is_no_origin_is_another_site(http: httpx.Client, origin: str) -> None:
+    """`urlsplit` raises at these."""
+    answer = http.post("/v1/interactions", json=did("sourced", somebody()), headers={"Origin": origin})
+    is_problem(answer, 403, "cross-site")
+    assert http.get("/healthz", headers={"Origin": origin}).status_code == 200
+
+
+@pytest.mark.parametrize(
+    "host", ["evil.example", "evil.example:8642", "127.0.0.1.evil.example", "a@127.0.0.1", "[", ""]
+)
+def test_a_node_is_not_asked_by_a_name_of_somebody_elses(http: httpx.Client, host: str) -> None:
+    is_problem(http.get("/healthz", headers={"Host": host}), 400, "foreign-host")
+
+
+@pytest.mark.parametrize("host", ["localhost", "LOCALHOST:1", "127.0.0.1:8642", "[::1]:8642", "[::1]"])
+def test_a_node_is_asked_by_every_name_of_this_machine(http: httpx.Client, host: str) -> None:
+    assert http.get("/healthz", headers={"Host": host}).status_code == 200
+
+
 def test_a_misspelt_parameter_does_not_get_todays_answer(http: httpx.Client) -> None:
     who = known(http)
     route = f"/v1/compliance/candidates/{who}/contactability"

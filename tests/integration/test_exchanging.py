@@ -115,7 +115,7 @@ def test_a_disk_that_fills_up_while_the_file_is_written_anew_costs_nothing(
     """The erasure waits and says why, the old file stays in use, nothing half written stays; with room it goes on."""
     configure("critical")
     data = disk / "data"
-    settings = Settings(data=data, port=0, nats_url=SecretStr(own_server.url), nats_sync="unasserted")
+    settings = Settings(data=data, port=0, min_free_mb=0, nats_url=SecretStr(own_server.url), nats_sync="unasserted")
     with Node(settings) as node, served(node) as url, client_of(url, settings) as http:
         who = somebody()
         record(http, did("sourced", who, first_name="Ada"))

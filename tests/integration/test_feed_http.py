@@ -194,7 +194,7 @@ def test_a_position_that_passes_by_is_told_to_who_wants_something_else(
 ) -> None:
     monkeypatch.setattr(reading, "HEARTBEAT_S", 0.0)
     last = relayed(http)
-    with http.stream("GET", "/v1/feed", params={"after": 0, "types": "pool.nothing"}) as answer:
+    with http.stream("GET", "/v1/feed", params={"after": 0, "types": "candidate.unreadable"}) as answer:
         for line in answer.iter_lines():
             if line == f"id: {last}":
                 break
@@ -236,6 +236,10 @@ def test_a_position_of_another_feed_and_a_type_that_cannot_be_are_refused(http: 
     is_problem(http.get("/v1/feed", params={"after": 10**9}), 409, "feed-position-unknown")
     is_problem(http.get("/v1/feed/events", params={"after": 10**9}), 409, "feed-position-unknown")
     is_problem(http.get("/v1/feed", params={"types": "Pool joined"}), 422, "invalid-request")
+    for path in ("/v1/feed", "/v1/feed/events"):
+        for nothing in ("pool.joind", "candidate", "feed.*", "pool.joined.>"):
+            refused = http.get(path, params=[("types", "pool.*"), ("types", nothing)])
+            assert "nothing published is of this type" in is_problem(refused, 422, "invalid-request")
 
 
 def test_more_readers_than_a_node_takes_are_asked_to_come_back(
@@ -378,6 +382,10 @@ def test_of_somebody_erased_the_acknowledgement_is_kept_beside_the_record(http: 
         assert acknowledge(http, "greenhouse", id_).status_code == 200
         kept = [a for a in get(http, "/v1/feed/acknowledgements")["acknowledgements"] if a["message"] == id_]
         assert [(a["recipient"], a["about"], a["candidate"]) for a in kept] == [("greenhouse", about, person)]
+    first = get(http, "/v1/feed/acknowledgements", limit=1)
+    rest = get(http, "/v1/feed/acknowledgements", after=first["next"])
+    whole = get(http, "/v1/feed/acknowledgements")
+    assert (first["acknowledgements"] + rest["acknowledgements"], rest["next"]) == (whole["acknowledgements"], None)
 
 
 @pytest.mark.parametrize("id_", ["", "x", "0/erased", "999999/erased", "1", "1/erased", "1/checkpoint", "feed/3"])

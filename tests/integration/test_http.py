@@ -26,6 +26,7 @@ from api.http.roles import Role, Tokens
 from api.node import Node
 from infra.logging import configure
 from infra.settings import Settings
+from tests.views import with_empty_views
 
 DAY = "2026-03-01T09:30:00Z"
 SELF = "candidate:self"
@@ -35,7 +36,7 @@ SELF = "candidate:self"
 def running(folder: Path) -> Iterator[tuple[Node, httpx.Client]]:
     configure("error")
     with (
-        Node(Settings(data=folder, port=0)) as node,
+        Node(Settings(data=with_empty_views(folder), port=0)) as node,
         served(node) as url,
         client_of(url, node.settings) as client,
     ):

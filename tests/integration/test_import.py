@@ -19,6 +19,7 @@ from api.importing import FileRefused, open_source
 from api.node import Node
 from infra.logging import configure
 from infra.settings import Settings
+from tests.views import with_empty_views
 
 DAY = "2026-03-01T09:30:00Z"
 _LOCAL, _LABEL = r"[\w'+-]+", r"[a-z0-9]([a-z0-9-]*[a-z0-9])?"
@@ -41,7 +42,7 @@ def client(folder: Path) -> Iterator[Client]:
     """A node's client; its data folder lives as long as this module's tests."""
     configure("error")
     with (
-        Node(Settings(data=folder, port=0)) as node,
+        Node(Settings(data=with_empty_views(folder), port=0)) as node,
         served(node) as url,
         client_of(url, node.settings) as http,
     ):

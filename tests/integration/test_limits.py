@@ -18,8 +18,7 @@ import httpx
 import pytest
 import structlog
 
-from api.cli import client
-from api.http import body, interactions, problems
+from api.http import body, connections, interactions, problems
 from api.http.arriving import Arriving
 from api.node import Node
 from infra.logging import configure
@@ -38,7 +37,7 @@ Here = tuple[Node, httpx.Client]
 @pytest.fixture(scope="module")
 def here(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Here]:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(client, "MOST_CONNECTIONS", MOST_CONNECTIONS)
+        patch.setattr(connections, "MOST", MOST_CONNECTIONS)
         patch.setattr(interactions, "room", lambda: ROOM)
         with running(tmp_path_factory.mktemp("limits") / "data") as found:
             yield found
@@ -84,6 +83,38 @@ def test_json_bodies_have_so_much_room_together_until_their_answer_is_sent(
     until(lambda: ROOM.held_bytes == 0)
 
 
+@pytest.mark.parametrize("path", ["/v1/sql", "/v1/pools", "/v1/interactions", "/v1/dead-letters/retry"])
+def test_of_strangers_nothing_is_read_and_the_connection_goes_on(here: Here, path: str) -> None:
+    """They are told that they are strangers, not what is wrong with what they sent; and can try with a token."""
+    _, http = here
+    broken = b'{"query":' + b"[]," * 300_000
+    said = {"Content-Type": "application/json"}
+    with httpx.Client(base_url=http.base_url, trust_env=False) as stranger:
+        answer = stranger.post(path, content=broken, headers=said)
+        is_problem(answer, 401, "no-token")
+        assert "connection" not in answer.headers
+        is_problem(
+            stranger.post(path, content=broken, headers=said | {"Authorization": "Bearer x"}), 401, "unknown-token"
+        )
+        token = {"Authorization": http.headers["authorization"]}
+        assert stranger.post(path, content=broken, headers=said | token).status_code in (400, 422)
+
+
+def test_json_bodies_of_commands_have_so_much_room_together(here: Here) -> None:
+    """The longest that is still coming gives way, as everywhere."""
+    _, http = here
+    token, says_json = f"Authorization: {http.headers['authorization']}", "Content-Type: application/json"
+    long = b'{"name": "' + b"x" * 900_000
+    with begun(http, "/v1/pools", 990_000, long, token, says_json) as first:
+        until(lambda: ROOM.held_bytes >= 900_000)
+        with begun(http, "/v1/pools", 990_000, long, token, says_json):
+            answer = taken_in(first)
+        assert answer.startswith(b"HTTP/1.1 503 ")
+        assert b"urn:rapport:problem:busy" in answer
+    until(lambda: ROOM.held_bytes == 0)
+    assert http.post("/v1/pools", json={"name": somebody()}).status_code == 201
+
+
 def test_what_is_long_is_not_decoded_on_the_loop_that_serves(here: Here, monkeypatch: pytest.MonkeyPatch) -> None:
     _, http = here
     decoding, loads = list[str](), interactions._loads
@@ -115,20 +146,24 @@ def test_long_lines_are_recorded_a_few_at_a_time(here: Here, monkeypatch: pytest
     assert max(together) <= 4
 
 
-def test_more_connections_than_there_may_be_are_told_to_come_again(here: Here) -> None:
+def test_more_connections_than_there_may_be_are_told_to_come_again_and_whoever_watches_is_answered(here: Here) -> None:
     _, http = here
+    token = f"Authorization: {http.headers['authorization']}"
 
-    def status() -> int:
-        return httpx.get(f"{http.base_url}/healthz", trust_env=False).status_code
+    def asked(path: str) -> httpx.Response:
+        return httpx.get(f"{http.base_url}{path}", trust_env=False)
 
     with ExitStack() as stack:
         opened = 0
-        while (found := status()) == 200:
+        while (found := asked("/openapi.json")).status_code == 200:
             assert opened < 2 * MOST_CONNECTIONS
-            stack.enter_context(begun(http, "/v1/pools", 1_000, b"{"))
+            stack.enter_context(begun(http, "/v1/pools", 1_000, b"{", token, "Content-Type: application/json"))
             opened += 1
-        assert (found, opened <= MOST_CONNECTIONS) == (503, True)
-    until(lambda: status() == 200)
+        assert opened <= MOST_CONNECTIONS
+        assert "nothing of this request was recorded" in is_problem(found, 503, "busy")
+        assert (found.headers["retry-after"], found.headers["connection"]) == ("1", "close")
+        assert [asked(path).status_code for path in ("/healthz", "/readyz")] == [200, 200]
+    until(lambda: asked("/openapi.json").status_code == 200)
 
 
 # ── how slowly ──
@@ -143,14 +178,26 @@ def taken_in(there: socket.socket) -> bytes:
 
 
 @pytest.mark.parametrize("path", ["/v1/pools", "/v1/compliance/requests"])
-def test_a_strangers_body_that_does_not_end_is_given_up(here: Here, monkeypatch: pytest.MonkeyPatch, path: str) -> None:
-    """Nobody knows yet whose it is: a body is read before who sends it is asked for."""
+def test_a_body_that_does_not_end_is_given_up(here: Here, monkeypatch: pytest.MonkeyPatch, path: str) -> None:
     monkeypatch.setattr(body, "WITHIN_S", 0.2)
-    with begun(here[1], path, 1_000, b"{", "Content-Type: application/json") as there:
+    monkeypatch.setattr(body, "REST_WITHIN_S", 0.01)
+    _, http = here
+    token = f"Authorization: {http.headers['authorization']}"
+    with begun(http, path, 1_000, b"{", token, "Content-Type: application/json") as there:
         answer = taken_in(there)
     assert answer.startswith(b"HTTP/1.1 408 ")
     assert b"application/problem+json" in answer
     assert b"urn:rapport:problem:too-slow" in answer
+
+
+@pytest.mark.parametrize("asks", [(), ("Expect: 100-continue",)])
+def test_for_a_strangers_body_nobody_waits(here: Here, monkeypatch: pytest.MonkeyPatch, asks: tuple[str, ...]) -> None:
+    """The connection ends with the answer; who waits to be asked for the body is not asked."""
+    monkeypatch.setattr(body, "REST_WITHIN_S", 0.01)
+    with begun(here[1], "/v1/sql", 1_000, b"{", "Content-Type: application/json", *asks) as there:
+        answer = taken_in(there)
+    assert answer.startswith(b"HTTP/1.1 401 ")
+    assert b"connection: close" in answer.lower()
 
 
 def test_lines_may_come_for_as_long_as_they_come(here: Here, monkeypatch: pytest.MonkeyPatch) -> None:

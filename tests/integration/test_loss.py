@@ -39,6 +39,7 @@ from infra.settings import Settings
 from projections import mirrored
 from tests.damage import blocks, cut, flip_bit, places, stream_folder, swap
 from tests.e2e.harness import alive, process, server_pid, until
+from tests.views import with_empty_views
 
 SOAK = bool(os.environ.get("RAPPORT_SOAK"))
 PEOPLE = 40
@@ -67,7 +68,7 @@ def record(node: Node, *documents: dict[str, Any]) -> None:
 @contextmanager
 def node_of(data: Path) -> Iterator[Node]:
     configure("critical")
-    with Node(Settings(data=data, port=0)) as node:
+    with Node(Settings(data=with_empty_views(data), port=0)) as node:
         yield node
 
 

@@ -11,6 +11,7 @@ import httpx
 import pytest
 
 from api.cli.client import client_of, served
+from api.http.rate import Rate
 from api.http.roles import Role
 from api.node import Node
 from infra.logging import configure
@@ -80,6 +81,19 @@ def test_each_route_is_called_in_the_widest_role_that_it_is_for(here: Here) -> N
 def test_a_good_token_without_a_role_of_ours_may_do_nothing(here: Here, groups: tuple[str, ...]) -> None:
     idp, _, http = here
     is_problem(http.get("/v1/status", headers=bearer(idp, *groups)), 403, "role-refused")
+
+
+def test_a_good_token_without_a_role_of_ours_counts_among_the_refused(
+    here: Here, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever the provider knows may have one; by its address, as one that does not count."""
+    idp, _, http = here
+    rate = Rate(0.001, 2)
+    monkeypatch.setattr(Rate, "take", lambda _, who, took=rate.take: took(who) if who == "127.0.0.1" else None)
+    nobody = bearer(idp, "janitors")
+    for _ in range(2):
+        is_problem(http.get("/v1/status", headers=nobody), 403, "role-refused")
+    is_problem(http.get("/v1/status", headers=nobody), 429, "too-many-requests")
 
 
 @pytest.mark.parametrize("wrong", [{"exp": 1}, {"aud": "other"}, {"iss": "https://other.example"}, {"without": "iat"}])

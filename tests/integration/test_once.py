@@ -12,13 +12,13 @@ import httpx
 import pytest
 from eventsourcing.persistence import OperationalError
 
-from api.cli.client import client_of
+from api.cli.client import client_of, served
 from api.http import once
 from api.http.roles import Role
 from api.node import Node
 from infra.jetstream import Bucket
 from infra.recording import Recording
-from tests.integration.test_http import did, is_problem, record, running, somebody
+from tests.integration.test_http import did, is_problem, record, running, somebody, until
 
 Here = tuple[Node, httpx.Client]
 
@@ -143,6 +143,64 @@ def test_the_key_of_a_request_that_died_half_way_is_taken_over(here: Here, monke
     monkeypatch.setattr(once, "TAKEN_OVER_AFTER_S", 0.0)
     assert keyed(http, key, sent).json()["status"] == "duplicate"
     assert node.ledger.last_seq() == stands
+
+
+def away(*_some: Any, **_named: Any) -> Any:
+    raise OperationalError("no connection")
+
+
+def test_an_answer_that_cannot_be_kept_is_given_and_kept_as_soon_as_it_can_be(
+    here: Here, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """NATS broke between what was done and the keeping of its answer: it is not done again, through no node."""
+    node, http = here
+    monkeypatch.setattr(once, "AGAIN_S", 0.05)
+    key, name = uuid4().hex, uuid4().hex
+    with monkeypatch.context() as patch:
+        patch.setattr(once.Claim, "settle", away)
+        first = keyed(http, key, {"name": name}, "/v1/pools")
+        assert first.status_code == 201, first.text
+        is_problem(keyed(http, key, {"name": name}, "/v1/pools"), 503, "ledger-unavailable")
+    stands = node.ledger.last_seq()
+    with served(node) as url, client_of(url, node.settings) as other:  # a node of its own, as far as keys go
+        until(lambda: keyed(other, key, {"name": name}, "/v1/pools").status_code == 201)
+        again = keyed(other, key, {"name": name}, "/v1/pools")
+    assert (again.content, again.headers["idempotency-replayed"]) == (first.content, "true")
+    assert node.ledger.last_seq() == stands
+
+
+def test_who_asks_again_first_has_the_answer_kept(here: Here, monkeypatch: pytest.MonkeyPatch) -> None:
+    _, http = here
+    monkeypatch.setattr(once, "AGAIN_S", 60.0)
+    key, body = uuid4().hex, {"name": uuid4().hex}
+    with monkeypatch.context() as patch:
+        patch.setattr(once.Claim, "settle", away)
+        first = keyed(http, key, body, "/v1/pools")
+    assert keyed(http, key, body, "/v1/pools").content == first.content
+
+
+def test_a_refusal_whose_key_cannot_be_freed_is_given_and_the_key_is_free_later(
+    here: Here, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _, http = here
+    key, who = uuid4().hex, somebody()
+    sent = did("tagged", who, tag="go")
+    with monkeypatch.context() as patch:
+        patch.setattr(once.Claim, "settle", away)
+        is_problem(keyed(http, key, sent), 404, "unresolved-candidate")
+        patch.setattr(Recording, "record", lambda *_, **__: 1 / 0)
+        is_problem(keyed(http, uuid4().hex, sent, **{"Connection": "close"}), 500, "fault")
+    record(http, did("sourced", who))
+    assert keyed(http, key, sent).status_code == 201
+
+
+def test_a_key_that_was_taken_over_is_not_freed_by_whoever_had_it_before(here: Here) -> None:
+    node, _ = here
+    bucket = Bucket(node.connection, "answers", keep_s=once.KEEP_S)
+    before = once._claim(bucket, "k" * 64, "r")
+    bucket.update("k" * 64, b'{"request": "r"}', before.revision)
+    before.settle()
+    assert bucket.get("k" * 64) is not None
 
 
 @pytest.mark.parametrize("key", ["", "k" * 256, "\x7f"])

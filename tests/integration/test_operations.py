@@ -21,18 +21,20 @@ from prometheus_client.parser import text_string_to_metric_families
 from pydantic import SecretStr
 
 from api import building
-from api.cli.client import client_of, served
+from api.cli.client import Client, client_of, served
 from api.node import Node, NodeError
 from api.references import reference_of
 from api.reopening import is_shut
 from domain import candidate as c
+from domain.event import utc_now
 from domain.upcasters import UPCASTERS, Step
 from infra.crypto import sealing
+from infra.ingest import Taken
 from infra.jetstream.stream import erase_messages
 from infra.logging import configure
 from infra.nats_server import EmbeddedServer
 from infra.settings import Settings
-from projections import queries, rebuilding
+from projections import Projector, queries, rebuilding
 from projections.view import ViewRefused
 from tests.integration.test_http import did, get, is_problem, record, running, somebody, until
 from tests.older import sealed_by_hand
@@ -49,6 +51,12 @@ def a_node(folder: Path) -> Iterator[tuple[Node, httpx.Client]]:
 @pytest.fixture
 def here(tmp_path: Path) -> Iterator[tuple[Node, httpx.Client]]:
     with a_node(tmp_path / "node") as found:
+        yield found
+
+
+@pytest.fixture(scope="module")
+def running_node(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Node, httpx.Client]]:
+    with a_node(tmp_path_factory.mktemp("ready") / "node") as found:
         yield found
 
 
@@ -450,6 +458,32 @@ async def erase(node: Node, seq: int) -> None:
     await erase_messages(node.connection, node.stream, [seq])
 
 
+def test_all_dead_letters_are_listed_page_by_page(broken: Broken) -> None:
+    """Those of the views, then those of ingest, in whichever place a page ends."""
+    node, http = broken.node, broken.http
+    for who in (broken, *(Broken(node, http) for _ in range(2))):
+        last = who.store(2, "knighted", {"actor": "user:x"})
+    wait_for(node, last)
+    for number in range(4):
+        node.intake.letters.add(Taken("sendgrid", utc_now(), {}, b"[]"), [f"reason {number}"])
+    path = "/v1/dead-letters"
+    whole = get(http, path)
+    places = [str(row["seq"]) for row in whole["dead_letters"]] + [row["id"] for row in whole["ingest"]]
+    assert (len(whole["dead_letters"]), len(whole["ingest"]), whole["next"]) == (3, 4, None)
+    for limit in (1, 2, 3, 6, 7):
+        pages = [get(http, path, limit=limit)]
+        while (after := pages[-1]["next"]) is not None:
+            pages.append(get(http, path, limit=limit, after=after))
+        found = [[str(row["seq"]) for row in p["dead_letters"]] + [row["id"] for row in p["ingest"]] for p in pages]
+        assert [place for page in found for place in page] == places
+        assert all(len(page) == limit for page in found[:-1])
+    assert Client(http).all_pages(path, "dead_letters", "ingest", limit=2) == whole
+    of_ingest = get(http, path, of="ingest", limit=2)
+    assert (of_ingest["dead_letters"], of_ingest["next"]) == ([], places[4])
+    assert get(http, path, of="views", after=places[1])["dead_letters"] == whole["dead_letters"][2:]
+    is_problem(http.get(path, params={"after": "u7"}), 422, "invalid-request")
+
+
 def test_several_letters_of_one_candidate_count_what_waits_once(broken: Broken) -> None:
     first = broken.store(2, "knighted", {"actor": "user:x"})
     broken.store(3, "tagged", {"actor": "user:x", "tag": "one"})
@@ -472,6 +506,54 @@ def test_what_is_no_dead_letter_is_said_to_be_none(here: tuple[Node, httpx.Clien
     wait_for(node, events_of(http, 1))
     found = http.post("/v1/dead-letters/retry", json={"seqs": [1, 10**12]}).json()
     assert [(r["seq"], r["status"]) for r in found["results"]] == [(1, "no-dead-letter"), (10**12, "no-dead-letter")]
+
+
+# ── ready ──────────────────────────────────────────────────────────────────────────────────────────
+
+
+def unready(http: httpx.Client) -> str:
+    """The one reason why the node is not ready, which `/readyz`, status and metrics agree on."""
+    answer = http.get("/readyz")
+    assert answer.status_code == 503
+    (reason,) = answer.json()["reasons"]
+    status = get(http, "/v1/status")
+    assert (status["ready"], status["failing"], status["reasons"]) == (False, False, [reason])
+    assert figures(http)["rapport_node_ready", ""] == 0
+    return str(reason)
+
+
+def test_a_node_whose_views_are_far_behind_is_not_ready_and_who_waits_for_them_goes_on_waiting(
+    running_node: tuple[Node, httpx.Client], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    node, http = running_node
+    wait_for(node, events_of(http, 7))
+    last = node.ledger.last_seq()
+    monkeypatch.setattr(node.settings, "max_behind_events", 5)
+    with monkeypatch.context() as patch:
+        patch.setattr(Projector, "checkpoint", property(lambda _: last - 6))
+        assert "6 events behind" in unready(http)
+        seen = list[int]()
+
+        def progress(done: int, _total: int) -> None:
+            seen.append(done)
+            patch.undo()
+
+        Client(http).wait_for_views(progress)
+    assert seen == [last - 6, last]
+    assert get(http, "/readyz")["status"] == "ready"
+
+
+def test_a_node_whose_disk_is_soon_full_is_not_ready(
+    running_node: tuple[Node, httpx.Client], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    node, http = running_node
+    free = figures(http)["rapport_data_free_bytes", ""]
+    assert free > 0
+    monkeypatch.setattr(node.settings, "min_free_mb", int(free))
+    assert "RAPPORT_MIN_FREE_MB" in unready(http)
+    assert record(http, did("sourced", somebody())), "it goes on with its work for as long as it can"
+    monkeypatch.setattr(node.settings, "min_free_mb", 0)
+    assert get(http, "/readyz")["status"] == "ready"
 
 
 # ── a full disk ────────────────────────────────────────────────────────────────────────────────────
@@ -512,7 +594,8 @@ def test_a_full_disk_stops_the_views_with_a_sentence_and_they_go_on_when_there_i
     """
     configure("critical")
     data = small_disk / "data"
-    settings = Settings(data=data, port=0, nats_url=SecretStr(own_server.url), nats_sync="unasserted")
+    nats = {"nats_url": SecretStr(own_server.url), "nats_sync": "unasserted"}
+    settings = Settings(data=data, port=0, min_free_mb=0, **nats)
     with (
         Node(settings) as node,
         served(node) as url,
@@ -559,7 +642,8 @@ def test_a_node_that_starts_on_a_full_disk_says_so_and_starts_when_there_is_room
 ) -> None:
     configure("critical")
     data = small_disk / "data"
-    settings = Settings(data=data, port=0, nats_url=SecretStr(own_server.url), nats_sync="unasserted")
+    nats = {"nats_url": SecretStr(own_server.url), "nats_sync": "unasserted"}
+    settings = Settings(data=data, port=0, min_free_mb=0, **nats)
     with Node(settings):
         pass
     filler = fill(small_disk)

@@ -24,6 +24,7 @@ from infra.jetstream import Bucket, LedgerReader
 from projections import Projector
 from tests.servers import fresh_name, fresh_recorder, shared_connection
 from tests.unit.histories import EPOCH
+from tests.views import empty_views
 
 COUNT = 40
 
@@ -61,7 +62,7 @@ def expected(count: int) -> list[tuple[Any, ...]]:
 def ledger(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Ledger]:
     monkeypatch.setattr(projecting, "PAGE_EVENTS", 3)
     monkeypatch.setattr(projecting, "RETRY_AFTER_S", 0.01)
-    with closing(open_database(tmp_path / "rapport.duckdb")) as connection:
+    with closing(open_database(empty_views(tmp_path / "rapport.duckdb"))) as connection:
         yield Ledger(Projector(connection))
 
 

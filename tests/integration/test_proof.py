@@ -32,6 +32,7 @@ from infra.settings import Settings
 from projections import tree
 from tests.integration.test_http import did, record, somebody, until
 from tests.unit.test_evidence import by_script
+from tests.views import with_empty_views
 
 SOAK = bool(os.environ.get("RAPPORT_SOAK"))
 
@@ -40,7 +41,7 @@ SOAK = bool(os.environ.get("RAPPORT_SOAK"))
 def node_of(data: Path, **settings: Any) -> Iterator[tuple[Node, httpx.Client]]:
     configure("critical")
     with (
-        Node(Settings(data=data, port=0, **{"checkpoint_every_s": 0, **settings})) as node,
+        Node(Settings(data=with_empty_views(data), port=0, **{"checkpoint_every_s": 0, **settings})) as node,
         served(node) as url,
         client_of(url, node.settings) as http,
     ):

@@ -33,6 +33,7 @@ from projections import MirrorOutdated, Projector, queries
 from tests.older import NEWEST, sealed_by_hand, stored_as, three_versions
 from tests.servers import fresh_name, fresh_recorder, shared_connection
 from tests.unit.histories import CANDIDATES, EPOCH, anything, examples, histories, merges
+from tests.views import empty_views
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -69,7 +70,7 @@ def room() -> Room:
 
 @pytest.fixture
 def projector(tmp_path: Path) -> Iterator[Projector]:
-    with closing(open_database(tmp_path / "rapport.duckdb")) as connection:
+    with closing(open_database(empty_views(tmp_path / "rapport.duckdb"))) as connection:
         yield Projector(connection)
 
 

@@ -23,6 +23,8 @@ from api.cli.client import client_of
 from api.http import role_table
 from api.http.roles import Role
 from api.node import Node
+from domain.event import utc_now
+from infra.ingest import Taken
 from tests.integration.test_http import did, record, running
 
 ADA = "ada@example.com"
@@ -41,6 +43,10 @@ LASTING = {
     "GET /v1/snapshot.duckdb": "the same",
     "POST /v1/views/rebuild": "everything anew each time",
 }
+MOST_USED = (
+    *("/healthz", "/readyz", "/v1/pools", "/v1/pools/{pool}/members", "/v1/engagement", "/v1/dead-letters"),
+    *("/v1/candidates/{ref}", "/v1/candidates/{ref}/timeline", "/v1/compliance/candidates/{ref}/contactability"),
+)
 ROUTES = [name for row in role_table.rows() if (name := f"{row.method} {row.path}") not in LASTING]
 
 Here = tuple[Node, dict[Role, httpx.Client], Any]
@@ -49,7 +55,8 @@ Here = tuple[Node, dict[Role, httpx.Client], Any]
 @pytest.fixture(scope="module")
 def here(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Here]:
     with running(tmp_path_factory.mktemp("described") / "data") as (node, admin):
-        admin.post("/v1/pools", json={"name": KNOWN["pool"]}).raise_for_status()
+        admin.post("/v1/pools", json={"name": KNOWN["pool"], "rule": {"all": [{"tag": "go"}]}}).raise_for_status()
+        node.intake.letters.add(Taken("sendgrid", utc_now(), {}, b"[]"), ["nobody knows"])
         node.wait_for(record(admin, did("sourced", ADA), did("tagged", ADA, tag="go")))
         clients = {role: client_of(str(admin.base_url), node.settings, role) for role in Role}
         yield node, clients, schemathesis.openapi.from_dict(admin.get("/openapi.json").json())
@@ -84,3 +91,16 @@ def test_no_fault_and_nothing_that_is_not_described(here: Here, route: str) -> N
         case.call_and_validate(base_url=str(client.base_url), headers=headers, checks=CHECKS, timeout=60)
 
     asked()
+
+
+@pytest.mark.parametrize("path", MOST_USED)
+def test_the_most_used_reads_say_what_they_answer_and_answer_that(here: Here, path: str) -> None:
+    _, clients, schema = here
+    operation = schema[path]["GET"]
+    assert "$ref" in operation.definition.raw["responses"]["200"]["content"]["application/json"]["schema"]
+    named = {name: value for name, value in KNOWN.items() if f"{{{name}}}" in path}
+    case = operation.Case(path_parameters=named, query={"channel": "email"} if "contactability" in path else {})
+    admin = clients[Role.ADMIN]
+    headers = {"Authorization": admin.headers["authorization"]}
+    answer = case.call_and_validate(base_url=str(admin.base_url), headers=headers, checks=CHECKS)
+    assert answer.status_code == 200

@@ -142,6 +142,16 @@ def test_deliveries_and_tokens_are_verified_while_all_other_threads_are_held(
         assert recorded.status_code == 201, recorded.text
 
 
+def test_whoever_watches_over_a_node_is_answered_while_all_other_threads_are_held(
+    here: Here, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    node, http, _ = here
+    with all_threads_held(node, http, monkeypatch):
+        assert get(http, "/readyz")["status"] == "ready"
+        assert "rapport_node_ready 1.0" in http.get("/metrics").text
+        assert http.get("/healthz").status_code == 200
+
+
 # ── snapshots ──
 
 

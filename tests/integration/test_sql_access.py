@@ -28,6 +28,7 @@ from api.sql.refusals import NotAcceptable
 from infra.duckdb import open_database
 from infra.logging import configure
 from infra.settings import Settings
+from tests.views import with_empty_views
 
 ADA = "ada@example.com"
 
@@ -69,7 +70,7 @@ def is_problem(answer: httpx.Response, status: int, code: str) -> str:
 def asking(data: Path) -> Iterator[Asking]:
     configure("error")
     with (
-        Node(Settings(data=data, port=0)) as node,
+        Node(Settings(data=with_empty_views(data), port=0)) as node,
         served(node) as url,
         client_of(url, node.settings) as http,
     ):

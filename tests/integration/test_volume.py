@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import json
+import os
 import socket
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from tempfile import TemporaryFile
+from typing import IO, Any, cast
 from urllib.parse import urlsplit
 
 import httpx
 import pytest
 
 from api.cli.client import client_of, served
+from api.http import outcomes, streaming
 from api.http.roles import Role
 from api.node import Node
 from infra.logging import configure
@@ -98,6 +102,58 @@ def test_a_client_that_reads_nothing_before_it_has_sent_all_is_answered(here: He
     assert len(together["results"]) == together["rejected"] == 60_000
 
 
+def test_a_client_that_never_reads_is_given_up_and_the_file_does_not_grow(
+    here: Here, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _, http = here
+    monkeypatch.setattr(streaming, "MOST_WAITING_BYTES", 100_000)
+    monkeypatch.setattr(streaming, "TAKEN_WITHIN_S", 0.2)
+    files = list[IO[bytes]]()
+
+    def noting(**where: Path) -> IO[bytes]:
+        files.append(cast(IO[bytes], TemporaryFile(**where)))  # noqa: SIM115 - closed by who asked
+        return files[0]
+
+    monkeypatch.setattr(streaming, "TemporaryFile", noting)
+    url = urlsplit(str(http.base_url))
+    head = (
+        f"POST /v1/interactions HTTP/1.1\r\nHost: {url.netloc}\r\nAuthorization: {http.headers['authorization']}\r\n"
+        f"Content-Type: {NDJSON}\r\nAccept: {NDJSON}\r\nContent-Length: 2000000000\r\n\r\n"
+    )
+    sizes, got = [0], b""
+    with socket.create_connection((url.hostname or "", url.port or 0), timeout=0.1) as connection:
+        connection.sendall(head.encode())
+        while not (files and files[0].closed):
+            with suppress(TimeoutError):
+                connection.sendall(b"1\n" * 50_000)
+            with suppress(IndexError, ValueError):  # it is not there yet, or was closed meanwhile
+                sizes.append(os.fstat(files[0].fileno()).st_size)
+        connection.settimeout(30)
+        with suppress(ConnectionError):
+            while piece := connection.recv(65_536):
+                got += piece
+    assert 100_000 <= max(sizes) < 250_000
+    assert b'"status":"rejected"' in got
+    assert b"summary" not in got
+
+
+def test_who_reads_while_sending_may_go_on_for_ever(here: Here, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What waits is bounded, what goes through is not."""
+    _, http = here
+    monkeypatch.setattr(streaming, "MOST_WAITING_BYTES", 100_000)
+    *results, last = answered(http.post("/v1/interactions", content=b"1\n" * 20_000, headers=BOTH))
+    assert len(results) == last["summary"]["rejected"] == 20_000
+
+
+def test_outcomes_that_are_too_long_together_are_told_of_lines(here: Here, monkeypatch: pytest.MonkeyPatch) -> None:
+    _, http = here
+    monkeypatch.setattr(outcomes, "MOST_TOGETHER_BYTES", 100_000)
+    content = lines(did("sourced", somebody())) + b"1\n" * 2_000
+    refused = http.post("/v1/interactions", content=content, headers={"Content-Type": NDJSON})
+    assert "Accept: application/x-ndjson" in is_problem(refused, 413, "too-large")
+    assert refused.json()["accepted"] == 1
+
+
 def test_trouble_half_way_is_the_last_line_and_the_same_again_records_the_rest(
     here: Here, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -162,6 +218,8 @@ def test_who_asks_too_often_is_told_when_to_come_again(tmp_path: Path) -> None:
             assert other.get("/v1/status").status_code == 200
             wrong = [other.get("/v1/status", headers={"Authorization": "Bearer x"}) for _ in range(3)]
         assert [answer.status_code for answer in wrong] == [401, 401, 429]
+        unread = http.post("/v1/sql", content=b"{", headers={"Authorization": "", "Content-Type": "application/json"})
+        is_problem(unread, 429, "too-many-requests")
         assert http.get("/healthz").status_code == 200
 
 

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import random
+import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from types import SimpleNamespace
@@ -20,8 +23,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from api.http.roles import Role, Tokens
+from api.intake import SHORT_BYTES
 from api.node import Node
-from consumers import settling
+from consumers import ingest as consuming
+from consumers import settling, trying
 from consumers.webhooks import ses
 from consumers.webhooks.delivery import Delivery
 from consumers.webhooks.registry import PROVIDERS
@@ -30,6 +35,7 @@ from infra.ingest import Depth, Taken
 from infra.ingest_letters import Letters
 from infra.jetstream import server_clock
 from infra.jetstream.stream import state
+from infra.sns_certificates import SnsCertificates
 from tests.deliveries import (
     MAILGUN_SECRET,
     POSTMARK_SECRET,
@@ -101,6 +107,12 @@ def restarted(node: Node) -> None:
 def stored(node: Node) -> int:
     """How many deliveries were ever stored."""
     return int(node.connection.call(state(node.connection, node.intake.queue.stream))["last_seq"])
+
+
+def queued(node: Node, *deliveries: Taken, attempt: int = 1) -> list[settling.Message]:
+    """Deliveries as they come from the queue, each from a place of its own where nothing else ever lies."""
+    sealed = [(t.provider, node.intake.queue.sealed(t)) for t in deliveries]
+    return [settling.Message(*one, attempt, uuid4().int) for one in sealed]
 
 
 def now() -> datetime:
@@ -200,6 +212,21 @@ def test_what_is_not_theirs_is_refused_and_stored_nowhere(here: Running) -> None
     huge = replace(deliveries["sendgrid"], body=b"[" + b"0," * 2_100_000 + b"0]")
     assert post(http, "sendgrid", huge).status_code == 413
     assert http.get("/v1/webhooks/sendgrid").status_code == 405
+    assert stored(node) == before
+
+
+@pytest.mark.parametrize("status", [403, 404, 500])
+def test_what_sns_signed_is_asked_for_again_while_its_certificate_cannot_be_had(
+    here: Running, monkeypatch: pytest.MonkeyPatch, status: int
+) -> None:
+    """SNS drops what is answered by a 4xx."""
+    node, http = here
+    before, answer = stored(node), httpx.MockTransport(lambda _: httpx.Response(status))
+    monkeypatch.setattr(ses.PROVIDER, "_certificates", SnsCertificates(lambda: httpx.Client(transport=answer)))
+    delivery = one_of_each(somebody())["ses"]
+    for _ in range(2):
+        refused = post(http, "ses", delivery)
+        assert (refused.status_code, refused.headers["retry-after"]) == (503, "5")
     assert stored(node) == before
 
 
@@ -386,12 +413,12 @@ def test_a_letter_that_is_tried_again_is_recorded_once_it_can_be(
 def test_trouble_of_ours_is_waited_for_and_loses_nothing(here: Running, monkeypatch: pytest.MonkeyPatch) -> None:
     node, http = here
     before, failures, dead = node.ledger.last_seq(), [0], len(letters(http))
-    monkeypatch.setattr(settling, "backoff_s", lambda _: 0.01)
+    monkeypatch.setattr(settling, "backoff_s", lambda *_: 0.01)
     record_them = node.recording.record
 
     def troubled(*args: Any, **options: Any) -> Any:
         failures[0] += 1
-        if failures[0] <= 2 * settling.POISON_ATTEMPTS:
+        if failures[0] <= 2 * trying.POISON_ATTEMPTS:
             raise OperationalError("the ledger is away")
         return record_them(*args, **options)
 
@@ -411,7 +438,7 @@ def test_what_breaks_recording_is_found_among_others_and_given_up_after_some_att
     node, http = here
     before, poison = node.ledger.last_seq(), somebody()
     known = {letter["id"] for letter in letters(http)}
-    monkeypatch.setattr(settling, "backoff_s", lambda _: 0.01)
+    monkeypatch.setattr(settling, "backoff_s", lambda *_: 0.01)
     record_them = node.recording.record
 
     def broken(interactions: Any, **options: Any) -> Any:
@@ -449,13 +476,290 @@ def test_a_delivery_beside_one_that_breaks_recording_keeps_what_was_refused_of_i
     refused = json.dumps({"type": "trip", "data": told}).encode()
     bad = Taken("standard", now(), {"webhook-id": uuid4().hex}, refused)
     breaking = Taken("sendgrid", now(), {}, of_sendgrid([sendgrid_event(id_=uuid4().hex, email=poison)], now()).body)
-    last = settling.POISON_ATTEMPTS
-    messages = [settling.Message(t.provider, node.intake.queue.sealed(t), last) for t in (bad, breaking)]
-    assert node.intake._settling.settle(messages) == [None, None]
+    messages = queued(node, bad, breaking)
+    settle = node.intake._settling.settle
+    bad_wait_s, breaking_wait_s = settle(messages)
+    assert (bad_wait_s, breaking_wait_s) == (None, 1.0)
+    again = [settle(messages[1:]) for _ in range(1, trying.POISON_ATTEMPTS)]
+    assert again == [[2.0], [4.0], [8.0], [None]]
     reasons = {found["provider"]: found["reasons"][0] for found in letters(http) if found["id"] not in known}
     assert reasons.keys() == {"standard", "sendgrid"}
     assert "unknown type 'teleported'" in reasons["standard"]
     assert "5 times (ZeroDivisionError)" in reasons["sendgrid"]
+
+
+@pytest.fixture(scope="module")
+def erased(here: Running) -> tuple[str, str]:
+    """Addresses of people who were erased; in the second one is something that more often ends an address."""
+    node, http = here
+    people = somebody(), f"o'brien.{uuid4().hex[:8]}@example.com"
+    for who in people:
+        node.wait_for(record(http, did("sourced", who)))
+        asked = {"candidate": who, "ground": "consent_withdrawn"}
+        http.post("/v1/compliance/erasures", json=asked).raise_for_status()
+    return people
+
+
+def kept_since(node: Node, http: httpx.Client, known: set[str]) -> list[bytes]:
+    """What is in the letters that have come since."""
+    seqs = [int(found["id"][1:]) for found in letters(http) if found["id"] not in known]
+    opened = [node.intake.letters.get(seq) for seq in seqs]
+    return [letter.taken.body for letter in opened if letter is not None and letter.taken is not None]
+
+
+def of_several(provider: str, gone: Sequence[str], ada: str) -> Taken:
+    """A delivery about people who were erased and, against contact, about Ada."""
+    if provider == "ses":
+        return Taken("ses", now(), {}, of_ses(ses_event("Complaint", (*gone, ada)), now()).body)
+    events = [sendgrid_event(id_=uuid4().hex, email=who) for who in gone]
+    events.append(sendgrid_event("unsubscribe", uuid4().hex, email=ada, timestamp=int(now().timestamp())))
+    return Taken("sendgrid", now(), {}, of_sendgrid(events, now()).body)
+
+
+@pytest.mark.parametrize("provider", ["sendgrid", "ses"])
+def test_an_opt_out_beside_somebody_erased_outlives_a_fault_of_ours(
+    here: Running, erased: tuple[str, str], monkeypatch: pytest.MonkeyPatch, provider: str
+) -> None:
+    """Recording faults until the delivery is given up; the letter has the one and no trace of the other."""
+    node, http = here
+    ada = somebody()
+    known, counted = {letter["id"] for letter in letters(http)}, node.intake.counted.totals()
+    (message,) = queued(node, of_several(provider, erased, ada))
+    with monkeypatch.context() as while_broken:
+        while_broken.setattr(node.recording, "record", lambda *_, **__: 1 / 0)
+        waits = [node.intake._settling.settle([message])[0] for _ in range(trying.POISON_ATTEMPTS)]
+    assert waits == [1.0, 2.0, 4.0, 8.0, None]
+    (body,) = kept_since(node, http, known)
+    assert ada.encode() in body
+    assert not any(gone.encode() in body for gone in erased)
+    totals = node.intake.counted.totals()
+    assert (totals["dead"] - counted.get("dead", 0), totals["erased"] - counted.get("erased", 0)) == (1, 1)
+    (letter,) = [found for found in letters(http) if found["id"] not in known]
+    assert letter["reasons"] == ["recording it ended in a fault of Rapport 5 times (ZeroDivisionError)"]
+    http.post("/v1/dead-letters/retry", json={"letters": [letter["id"]]}).raise_for_status()
+    emptied(node)
+    assert status_of(node, http, ada) == "opted_out"
+
+
+def test_what_nobody_can_read_of_others_is_kept_without_whoever_was_erased(
+    here: Running, erased: tuple[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    node, http = here
+    ada, known = somebody(), {letter["id"] for letter in letters(http)}
+    events = [sendgrid_event(id_=uuid4().hex, email=who) for who in erased]
+    events.append(sendgrid_event("unsubscribe", uuid4().hex, email=ada))
+    with monkeypatch.context() as while_broken:
+        while_broken.setattr(type(node.intake.providers["sendgrid"]), "read", lambda *_: 1 / 0)
+        post(http, "sendgrid", of_sendgrid(events, now()))
+        emptied(node)
+    (body,) = kept_since(node, http, known)
+    assert json.loads(body) == [events[2]]
+    (letter,) = [found for found in letters(http) if found["id"] not in known]
+    http.post("/v1/dead-letters/retry", json={"letters": [letter["id"]]}).raise_for_status()
+    emptied(node)
+    assert status_of(node, http, ada) == "opted_out"
+
+
+def test_unknown_kinds_about_others_are_kept_beside_somebody_erased(here: Running, erased: tuple[str, str]) -> None:
+    node, http = here
+    gone, ada = erased[0], somebody()
+    ours, theirs = uuid4().hex[:8], uuid4().hex[:8]
+    events = [sendgrid_event(id_=uuid4().hex, email=gone), sendgrid_event(theirs, email=gone)]
+    events.append(sendgrid_event(ours, email=ada))
+    post(http, "sendgrid", of_sendgrid(events, now()))
+    emptied(node)
+    kinds = {kind["kind"]: kind for kind in http.get("/v1/webhook-kinds").json()["kinds"]}
+    assert theirs not in kinds
+    assert json.loads(http.get(f"/v1/dead-letters/{kinds[ours]['id']}").json()["body"]) == [events[2]]
+
+
+def test_an_erasure_leaves_what_a_letter_tells_of_others(here: Running, monkeypatch: pytest.MonkeyPatch) -> None:
+    node, http = here
+    gone, ada = somebody(), somebody()
+    known = {letter["id"] for letter in letters(http)}
+    events = [sendgrid_event(id_=uuid4().hex, email=gone), sendgrid_event("unsubscribe", uuid4().hex, email=ada)]
+    with monkeypatch.context() as while_broken:
+        while_broken.setattr(type(node.intake.providers["sendgrid"]), "read", lambda *_: 1 / 0)
+        post(http, "sendgrid", of_sendgrid(events, now()))
+        emptied(node)
+    (before,) = [found for found in letters(http) if found["id"] not in known]
+    assert node.intake.letters.drop_naming([f"email:{gone}"]) == 1
+    (after,) = [found for found in letters(http) if found["id"] not in known]
+    assert after["id"] != before["id"]
+    assert after["reasons"] == before["reasons"]
+    assert json.loads(http.get(f"/v1/dead-letters/{after['id']}").json()["body"]) == [events[1]]
+    assert node.intake.letters.drop_naming([f"email:{gone}"]) == 0
+    assert node.intake.letters.drop_naming([f"email:{ada}"]) == 1
+    assert kept_since(node, http, known) == []
+
+
+def test_a_delivery_that_cannot_be_kept_holds_nobody_else_up_and_is_told(
+    here: Running, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    node, http = here
+    known, who = {letter["id"] for letter in letters(http)}, somebody()
+    unread = Taken("sendgrid", now(), {}, b'{"no": "array"}')
+    fine = Taken("sendgrid", now(), {}, of_sendgrid([sendgrid_event(id_=uuid4().hex, email=who)], now()).body)
+    messages, settle = queued(node, unread, fine), node.intake._settling.settle
+    for error, said in ((ZeroDivisionError(), "ZeroDivisionError"), (DataError(), "max_payload")):
+        with monkeypatch.context() as while_broken:
+            while_broken.setattr(node.intake.letters, "add", _raising(error))
+            assert settle(messages) == [settling.LONGEST_WAIT_S, None]
+            assert said in str(node.intake.failure)
+    assert settle(messages[:1]) == [None]
+    assert node.intake.failure is None
+    assert kept_since(node, http, known) == [unread.body]
+
+
+def _raising(error: Exception) -> Callable[..., Any]:
+    def raises(*_: Any, **__: Any) -> Any:
+        raise error
+
+    return raises
+
+
+# ── tries ──
+
+
+def merge_of(who: str, into: str) -> Taken:
+    data = {"type": "merged", "candidate": {"email": who}, "data": {"into": {"email": into}}}
+    body = json.dumps({"type": "merge", "data": data | {"occurred_at": now().isoformat()}}).encode()
+    return Taken("standard", now(), {"webhook-id": uuid4().hex}, body)
+
+
+def test_what_was_handed_out_often_is_given_up_only_when_it_failed_often_itself(
+    here: Running, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As after hours without NATS: the server has counted each time that it was handed out."""
+    node, http = here
+    known, settle = {letter["id"] for letter in letters(http)}, node.intake._settling.settle
+    good = of_sendgrid([sendgrid_event(id_=uuid4().hex, email=somebody())], now())
+    messages = queued(node, Taken("sendgrid", now(), {}, good.body), attempt=500)
+    messages += queued(node, merge_of(somebody(), somebody()), attempt=500)
+    with monkeypatch.context() as while_broken:
+        while_broken.setattr(node.recording, "record", lambda *_, **__: 1 / 0)
+        assert settle(messages) == [1.0, 1.0]
+    with monkeypatch.context() as while_away:
+        while_away.setattr(node.recording, "record", _raising(OperationalError("away")))
+        for _ in range(trying.POISON_ATTEMPTS):
+            assert settle(messages) == [settling.LONGEST_WAIT_S] * 2
+    assert settle(messages) == [None, 2.0]
+    with monkeypatch.context() as without_its_key:
+        without_its_key.setattr(node.intake.queue, "open", _raising(SealBrokenError("gone")))
+        assert settle(queued(node, Taken("sendgrid", now(), {}, good.body), attempt=500)) == [1.0]
+    assert {letter["id"] for letter in letters(http)} == known
+
+
+def test_a_merge_that_came_hours_too_early_is_recorded_when_the_other_has_come(
+    here: Running, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    node, http = here
+    duplicate, survivor, hours = somebody(), somebody(), 0.0
+    monkeypatch.setattr(node.intake._settling, "_tries", trying.Tries(lambda: hours * 3_600))
+    known, (message,) = {letter["id"] for letter in letters(http)}, queued(node, merge_of(duplicate, survivor))
+    waits = list[float | None]()
+    while hours < trying.EARLY_FOR_S / 3_600 - 1:
+        waits += node.intake._settling.settle([message])
+        hours += (waits[-1] or 0.0) / 3_600
+    assert max(wait for wait in waits if wait is not None) == settling.EARLY_WAIT_S
+    record(http, did("sourced", survivor), did("sourced", duplicate))
+    assert node.intake._settling.settle([message]) == [None]
+    node.wait_for(node.ledger.last_seq())
+    merged, into = (node.recording.resolve(_reference(who)) for who in (duplicate, survivor))
+    assert into in node.recording.forest_of(merged).members(merged)
+    assert {letter["id"] for letter in letters(http)} == known
+    never = queued(node, merge_of(somebody(), somebody()))
+    assert node.intake._settling.settle(never) == [1.0]
+    for _ in range(trying.POISON_ATTEMPTS):
+        assert node.intake._settling.settle(never) != [None]
+    hours += trying.EARLY_FOR_S / 3_600
+    assert node.intake._settling.settle(never) == [None]
+    (letter,) = [found for found in letters(http) if found["id"] not in known]
+    assert letter["reasons"][0].startswith("merge-refused: ")
+
+
+def test_what_is_about_an_erased_record_by_its_id_leaves_no_trace_where_recording_faults(
+    here: Running, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    node, http = here
+    who = somebody()
+    node.wait_for(record(http, did("sourced", who)))
+    id_ = node.recording.resolve(_reference(who))
+    http.post("/v1/compliance/erasures", json={"candidate": who, "ground": "objection"}).raise_for_status()
+    known = {letter["id"] for letter in letters(http)}
+    told = {"type": "replied", "candidate": {"id": id_}, "occurred_at": now().isoformat(), "data": {"text": "no more"}}
+    body = json.dumps({"type": "reply", "data": told}).encode()
+    message = queued(node, Taken("standard", now(), {"webhook-id": uuid4().hex}, body))
+    monkeypatch.setattr(node.recording, "record", lambda *_, **__: 1 / 0)
+    assert [node.intake._settling.settle(message) for _ in range(trying.POISON_ATTEMPTS)][-1] == [None]
+    assert {letter["id"] for letter in letters(http)} == known
+
+
+def test_so_many_wait_for_another_delivery_and_no_more(here: Running, monkeypatch: pytest.MonkeyPatch) -> None:
+    node, http = here
+    monkeypatch.setattr(trying, "EARLY_AT_ONCE", 1)
+    hours = 0.0
+    monkeypatch.setattr(node.intake._settling, "_tries", trying.Tries(lambda: hours * 3_600))
+    first, second = queued(node, *(merge_of(somebody(), somebody()) for _ in range(2)))
+    settle = node.intake._settling.settle
+    for n in range(trying.POISON_ATTEMPTS - 1):
+        assert settle([first, second]) == [2.0**n] * 2
+    known = {letter["id"] for letter in letters(http)}
+    assert settle([second]) == [None]
+    assert settle([first]) == [16.0]
+    assert len({letter["id"] for letter in letters(http)} - known) == 1
+    hours += 2 * trying.EARLY_FOR_S / 3_600  # the first one went to another node, and never comes here again
+    (third,) = queued(node, merge_of(somebody(), somebody()))
+    assert [settle([third]) for _ in range(trying.POISON_ATTEMPTS)][-1] == [16.0]
+
+
+# ── how it ends ──
+
+
+def test_readiness_tells_of_a_fault_that_keeps_all_deliveries_waiting(
+    here: Running, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    node, http = here
+    before, failing = node.ledger.last_seq(), [True]
+    settle = node.intake._ingest._settle
+
+    def faulty(messages: Any) -> Any:
+        if failing[0]:
+            raise MemoryError
+        return settle(messages)
+
+    monkeypatch.setattr(consuming, "backoff_s", lambda *_: 0.01)
+    monkeypatch.setattr(node.intake._ingest, "_settle", faulty)
+    post(http, "sendgrid", of_sendgrid([sendgrid_event(id_=uuid4().hex, email=somebody())], now()))
+    waited_for(lambda: node.intake.failure is not None, "the fault to be told")
+    assert any("a fault of Rapport (MemoryError)" in reason for reason in node.unready())
+    failing[0] = False
+    emptied(node)
+    assert node.intake.failure is None
+    assert node.ledger.last_seq() == before + 1
+
+
+def test_readiness_tells_when_nothing_is_recorded_any_more(here: Running, monkeypatch: pytest.MonkeyPatch) -> None:
+    node, http = here
+    ingest, message = node.intake._ingest, settling.Message("sendgrid", b"", 1, 1)
+    loop = ingest._tasks[0].get_loop()
+
+    async def ends(_: Any) -> Any:
+        raise SystemError("of a task that nobody looks at")
+
+    def comes() -> None:
+        ingest._turns.append(consuming._Turn(message, loop.create_future()))
+        ingest._wake.set()
+
+    monkeypatch.setattr(ingest, "_settled", ends)
+    loop.call_soon_threadsafe(comes)
+    waited_for(lambda: ingest.failure is not None, "the end to be told")
+    answer = http.get("/readyz")
+    restarted(node)
+    assert answer.status_code == 503
+    assert "what records them has ended" in answer.text
+    assert ingest.failure is None, "it was stopped"
+    assert node.intake.failure is None
 
 
 def test_a_refused_record_is_kept_at_once_with_the_rule_and_without_the_value(here: Running) -> None:
@@ -560,6 +864,47 @@ def test_a_node_whose_clock_is_days_off_seals_by_the_servers_day_and_destroys_no
         assert seals.open("queue", "sendgrid", sealed)[0].body == b"something"
 
 
+def test_a_clock_that_was_set_is_compared_with_the_servers_off_the_loop_of_the_door(
+    here: Running, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    node, _ = here
+    clock, looked = node.intake._seals.clock, list[int]()
+    look = clock.look
+
+    def noted() -> None:
+        looked.append(threading.get_ident())
+        look()
+
+    node.intake.queue.put(Taken("sendgrid", now(), {}, b"[]"))
+    monkeypatch.setattr(clock, "look", noted)
+    off = SimpleNamespace(time=lambda: time.time() + 3_600, monotonic=time.monotonic)
+    monkeypatch.setattr(server_clock, "time", off)
+    asyncio.run(node.intake.take(Taken("sendgrid", now(), {}, b"[]")))
+    assert looked
+    assert threading.get_ident() not in looked
+    emptied(node)
+
+
+def test_a_long_delivery_is_sealed_while_all_other_threads_are_held(here: Running) -> None:
+    """Those of the loop of the door, which other routes have as well."""
+    node, _ = here
+    long = Taken("sendgrid", now(), {}, b"[" + b" " * 2 * SHORT_BYTES + b"]")
+
+    async def door() -> None:
+        with ThreadPoolExecutor(1) as threads:
+            loop, go_on = asyncio.get_running_loop(), threading.Event()
+            loop.set_default_executor(threads)
+            held = loop.run_in_executor(None, go_on.wait, 60)
+            try:
+                await asyncio.wait_for(node.intake.take(long), 30)
+                assert not held.done()
+            finally:
+                go_on.set()
+
+    asyncio.run(door())
+    emptied(node)
+
+
 def test_what_waits_when_a_node_stops_is_recorded_by_the_next(here: Running) -> None:
     node, _ = here
     before = node.ledger.last_seq()
@@ -661,7 +1006,7 @@ def test_what_cannot_be_opened_is_waited_for_kept_and_goes_back_as_it_was(
     here: Running, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     node, http = here
-    monkeypatch.setattr(settling, "backoff_s", lambda _: 0.01)
+    monkeypatch.setattr(settling, "backoff_s", lambda *_: 0.01)
     before, known = node.ledger.last_seq(), {letter["id"] for letter in letters(http)}
     attempts = [0]
     opened = node.intake.queue.open
@@ -674,7 +1019,7 @@ def test_what_cannot_be_opened_is_waited_for_kept_and_goes_back_as_it_was(
         meanwhile.setattr(node.intake.queue, "open", without_its_key)
         post(http, "sendgrid", of_sendgrid([sendgrid_event(id_=uuid4().hex, email=somebody())], now()))
         emptied(node)
-        assert attempts == [settling.UNOPENED_ATTEMPTS]
+        assert attempts == [trying.UNOPENED_ATTEMPTS]
         for _ in range(2):
             (letter,) = [found for found in letters(http) if found["id"] not in known]
             http.post("/v1/dead-letters/retry", json={"letters": [letter["id"]]}).raise_for_status()
@@ -730,7 +1075,8 @@ def test_what_the_other_providers_document_is_recorded_and_repeated_adds_nothing
     """By the samples of the modules' own tests, once in their order and then three times shuffled. A merge of people
     whom nobody told of is kept as a letter."""
     node, _ = here
-    monkeypatch.setattr(settling, "backoff_s", lambda _: 0.01)
+    monkeypatch.setattr(settling, "backoff_s", lambda *_: 0.01)
+    monkeypatch.setattr(trying, "EARLY_FOR_S", 0.0)
     sent = [("lever", test_webhooks_lever.sent(body)) for body in test_webhooks_lever.ALL]
     sent += [("ashby", test_webhooks_ashby.sent(body)) for body in test_webhooks_ashby.ALL]
     sent += [("resend", test_webhooks_resend.sent(test_webhooks_resend.CLICKED))]
@@ -742,17 +1088,17 @@ def test_what_the_other_providers_document_is_recorded_and_repeated_adds_nothing
     distinct = {(r["id"], r["type"]) for r in records}
     before = node.ledger.last_seq()
 
-    def queued(deliveries: list[tuple[str, Delivery]]) -> int:
+    def put(deliveries: list[tuple[str, Delivery]]) -> int:
         for name, delivery in deliveries:
             node.intake.queue.put(Taken(name, delivery.received_at, delivery.headers, delivery.body))
         emptied(node)
         return node.ledger.last_seq() - before
 
-    once = queued(sent)
+    once = put(sent)
     assert len(distinct) - sum(type_ == "merged" for _, type_ in distinct) <= once <= len(distinct)
     shuffled = sent * 3
     random.Random(11).shuffle(shuffled)
-    assert queued(shuffled) == once
+    assert put(shuffled) == once
 
 
 def test_the_days_for_which_letters_are_kept_may_be_changed(here: Running) -> None:

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
+import errno
 import hashlib
 import hmac
 import json
 import os
+import socket
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from threading import Event
 from typing import Any
 
+import httpx
 import pytest
 from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
@@ -21,7 +26,7 @@ from jwt.algorithms import RSAAlgorithm
 from pydantic import ValidationError
 
 from infra import jwks
-from infra.jwks import AGAIN_S, FRESH_S, KEEP_S, MOST_WAITING, KeysUnavailable
+from infra.jwks import AGAIN_S, FRESH_S, KEEP_S, MOST_WAITING, KeySet, KeysUnavailable
 from infra.oidc import Claims, Issuer, TokenRefused
 from infra.settings import Settings
 from tests.provider import AUDIENCE, MAKE, Provider, provider
@@ -281,6 +286,56 @@ def test_a_fetch_ends_in_time_however_slowly_the_provider_answers(
         with pytest.raises(KeysUnavailable):
             by.verified(trickling.token())
     assert trickling.begun == begun, "it is left alone for as long as it took"
+
+
+def test_a_resolver_that_hangs_holds_nobody_up_and_is_asked_by_one_thread(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A look-up cannot be broken off: it goes on by itself, and its answer counts when it comes."""
+    monkeypatch.setattr(jwks, "WITHIN_S", 0.1)
+    monkeypatch.setattr(jwks, "WAIT_S", 0.02)
+    clock, go_on, asked, resolve = Clock(), Event(), [0], socket.getaddrinfo
+
+    def hangs(*args: Any, **options: Any) -> Any:
+        asked[0] += 1
+        assert go_on.wait(30)
+        return resolve("127.0.0.1", 9)
+
+    async def url(_: httpx.AsyncClient) -> str:
+        return "https://idp.example/keys"
+
+    keys = KeySet(url, clock)
+    with monkeypatch.context() as hanging:
+        hanging.setattr(socket, "getaddrinfo", hangs)
+        with ThreadPoolExecutor(1) as caller:
+            for _ in range(3):
+                assert isinstance(caller.submit(keys.find, "RS256", "x").exception(20), KeysUnavailable)
+                clock.now += 3 * AGAIN_S
+        assert asked == [1]
+        go_on.set()
+        until(keys._idle.is_set)
+
+
+def test_without_files_or_threads_for_a_fetch_tokens_wait(own: Provider, monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = Clock()
+    by = issuer(own, clock)
+    for place, error in (
+        ("infra.jwks.asyncio.run", OSError(errno.EMFILE, "Too many open files")),
+        ("infra.jwks.Thread.start", RuntimeError("can't start new thread")),
+    ):
+        with monkeypatch.context() as without:
+            without.setattr(place, _raising(error))
+            with pytest.raises(KeysUnavailable):
+                by.verified(own.token())
+        clock.now += AGAIN_S
+    assert by.verified(own.token()).subject == "u-17"
+
+
+def _raising(error: Exception) -> Callable[..., Any]:
+    def raises(*given: Any, **__: Any) -> Any:
+        for coroutine in filter(asyncio.iscoroutine, given):
+            coroutine.close()
+        raise error
+
+    return raises
 
 
 def test_while_keys_are_being_fetched_few_wait_and_not_for_long(

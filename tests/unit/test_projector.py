@@ -20,6 +20,7 @@ from infra.duckdb import DatabaseUnreadable, open_database
 from projections import BatchOutOfOrder, MirrorOutdated, Projector, ViewRefused, queries, rebuild
 from projections.registry import VIEWS, resting_on
 from tests.unit.histories import EPOCH, Recorded, anything, contents, examples, fresh, histories, recorded, table
+from tests.views import empty_views
 
 A, B, POOL = "a" * 32, "b" * 32, "1" * 32
 
@@ -50,7 +51,7 @@ def path(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def projector(path: Path) -> Iterator[Projector]:
-    connection = open_database(path)
+    connection = open_database(empty_views(path))
     yield Projector(connection)
     connection.close()
 

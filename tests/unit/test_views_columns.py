@@ -12,6 +12,7 @@ from projections.overlay import overlay
 from projections.registry import VIEWS, discover
 from projections.view import View
 from tests.unit.histories import EPOCH, recorded, table
+from tests.views import empty_views
 
 MANIFEST = """
 version = 1
@@ -58,7 +59,7 @@ def history() -> list[tuple[str, c.CandidateEvent]]:
 @pytest.mark.parametrize("query", READ.values(), ids=READ)
 def test_however_a_view_reads_a_column_it_is_there_in_a_build(tmp_path: Path, query: str) -> None:
     """What is kept up over whole rows equals what a build makes."""
-    with open_database(tmp_path / "rapport.duckdb") as connection:
+    with open_database(empty_views(tmp_path / "rapport.duckdb")) as connection:
         projector = Projector(connection, (*VIEWS, view(tmp_path, query)))
         assert projector.refused == ()
         projector.apply(table(recorded(history())))
@@ -71,7 +72,7 @@ def test_however_a_view_reads_a_column_it_is_there_in_a_build(tmp_path: Path, qu
 @pytest.mark.parametrize(("query", "columns"), [(NAMED, {"canonical_id", "type", "waits"}), (READ["by a star"], None)])
 def test_a_part_copies_the_columns_that_are_read(tmp_path: Path, query: str, columns: set[str] | None) -> None:
     """All there are, where the view takes rows whole."""
-    with open_database(tmp_path / "rapport.duckdb") as connection:
+    with open_database(empty_views(tmp_path / "rapport.duckdb")) as connection:
         projector = Projector(connection)
         projector.apply(table(recorded(history())))
         kept = view(tmp_path, query)

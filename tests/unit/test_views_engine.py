@@ -1,6 +1,9 @@
 """The engine of views: a folder is a view, a bad one is refused, a build can be stopped anywhere."""
 
+import os
+import shutil
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
@@ -12,10 +15,12 @@ from hypothesis import strategies as st
 
 from domain import candidate as c
 from infra.duckdb import open_database
-from projections import Projector, ViewRefused, rebuild, rebuilding
+from projections import Projector, ViewRefused, computing, installing, mirror, rebuild, rebuilding
 from projections.registry import VIEWS, discover
+from projections.transaction import transaction
 from projections.view import PERSONAL_COLUMNS, View
 from tests.unit.histories import EPOCH, anything, contents, cuts, examples, fresh, histories, merges, recorded, table
+from tests.views import empty_views
 
 A, B = "a" * 32, "b" * 32
 
@@ -37,6 +42,7 @@ where type = 'tagged'
 group by canonical_id
 """
 
+SOAK = bool(os.environ.get("RAPPORT_SOAK"))
 Write = Callable[..., tuple[View, ...]]
 
 
@@ -56,7 +62,7 @@ def write(tmp_path: Path) -> Write:
 
 @pytest.fixture
 def connection(tmp_path: Path) -> Iterator[DuckDBPyConnection]:
-    opened = open_database(tmp_path / "rapport.duckdb")
+    opened = open_database(empty_views(tmp_path / "rapport.duckdb"))
     yield opened
     opened.close()
 
@@ -251,6 +257,40 @@ def test_only_a_changed_definition_is_built_anew_at_start(write: Write, connecti
     Projector(connection, changed)
     assert [n for n, at in before.items() if connection.execute(built, [n]).fetchall() != at] == ["tag_counts"]
     assert counts(connection) == [2, 2]
+
+
+def test_killed_between_any_two_transactions_of_its_making_a_file_is_whole_after_the_next_start(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What lies on the disk after each of them, some by default, is opened as the next start would."""
+    path, left = tmp_path / "rapport.duckdb", list[Path]()
+
+    @contextmanager
+    def noted(connection: DuckDBPyConnection) -> Iterator[None]:
+        with transaction(connection):
+            yield
+        folder = tmp_path / str(len(left))
+        folder.mkdir()
+        left.append(folder / path.name)
+        for file in (path, path.with_name(path.name + ".wal")):
+            if file.exists():
+                shutil.copyfile(file, folder / file.name)
+
+    for module in (mirror, computing, installing, rebuilding):
+        monkeypatch.setattr(module, "transaction", noted)
+    history = recorded(tagged(A, A, B))
+    with open_database(path) as connection:
+        Projector(connection).apply(table(history))
+        whole = contents(connection)
+    monkeypatch.undo()
+    assert len(left) > 10
+    for copy in left[:: 1 if SOAK else 5]:
+        with open_database(copy) as connection:
+            projector = Projector(connection)
+            assert {view.name for view in projector.views} == {view.name for view in VIEWS}
+            projector.apply(table(history))
+            assert contents(connection) == whole
+            assert not connection.execute("from ops.build").fetchall()
 
 
 # ── builds ─────────────────────────────────────────────────────────────────────────────────────────

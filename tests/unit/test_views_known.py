@@ -38,6 +38,7 @@ from tests.unit.histories import (
     recorded,
     table,
 )
+from tests.views import empty_views
 
 A = "a" * 32
 
@@ -48,7 +49,7 @@ STORED = [view.name for view in VIEWS if view.stored]
 @pytest.fixture(scope="module")
 def other(tmp_path_factory: pytest.TempPathFactory) -> Iterator[DuckDBPyConnection]:
     """A second file, to which nothing later ever came."""
-    connection = open_database(tmp_path_factory.mktemp("known") / "rapport.duckdb")
+    connection = open_database(empty_views(tmp_path_factory.mktemp("known") / "rapport.duckdb"))
     Projector(connection)
     yield connection
     connection.close()

@@ -1,16 +1,19 @@
 """Every type of event, alone in its batch, moves every view that it can move: none declares too few types."""
 
+import shutil
 from datetime import timedelta
+from pathlib import Path
 
 import pytest
-from duckdb import DuckDBPyConnection
 
 from domain import candidate as c
 from domain import pool as p
 from domain.event import Event
 from domain.rule import Rule
-from projections import rebuild
-from tests.unit.histories import EPOCH, contents, fresh, recorded, table
+from infra.duckdb import open_database
+from projections import Projector, rebuild
+from tests.unit.histories import EPOCH, contents, recorded, table
+from tests.views import empty_views
 
 A, B, POOL, MATTER = "a" * 32, "b" * 32, "1" * 32, "e" * 32
 RULE = {
@@ -100,13 +103,21 @@ def test_there_is_a_case_for_every_type_of_event() -> None:
     assert {*c.EVENTS, *p.EVENTS} <= ALONE.keys()
 
 
+@pytest.fixture(scope="module")
+def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A file that holds the events of `BASE`; tests take copies."""
+    path = empty_views(tmp_path_factory.mktemp("base") / "rapport.duckdb")
+    with open_database(path) as connection:
+        Projector(connection).apply(table(recorded(BASE)))
+    return path
+
+
 @pytest.mark.parametrize("case", ALONE)
-def test_one_event_alone_leaves_the_views_as_a_rebuild_would(database: DuckDBPyConnection, case: str) -> None:
-    projector = fresh(database)
-    history = recorded([*BASE, *ALONE[case]])
-    projector.apply(table(history[: len(BASE)]))
-    for event in history[len(BASE) :]:
-        projector.apply(table([event]))
-    incremental = contents(database)
-    rebuild(projector)
-    assert contents(database) == incremental
+def test_one_event_alone_leaves_the_views_as_a_rebuild_would(base: Path, tmp_path: Path, case: str) -> None:
+    with open_database(Path(shutil.copy(base, tmp_path))) as connection:
+        projector = Projector(connection)
+        for event in recorded([*BASE, *ALONE[case]])[len(BASE) :]:
+            projector.apply(table([event]))
+        incremental = contents(connection)
+        rebuild(projector)
+        assert contents(connection) == incremental

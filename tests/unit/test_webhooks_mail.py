@@ -470,16 +470,18 @@ def test_a_certificate_is_fetched_once_without_redirects() -> None:
         asked.append(str(request.url))
         moved = {"location": "https://evil.example/"}
         return (
-            httpx.Response(200, content=b"PEM")
+            httpx.Response(200, content=sns_certificate())
             if len(asked) > 2
             else httpx.Response([302, 500][len(asked) - 1], headers=moved)
         )
 
-    certificates = SnsCertificates(lambda: httpx.Client(transport=httpx.MockTransport(answer)))
+    now = [0.0]
+    certificates = SnsCertificates(lambda: httpx.Client(transport=httpx.MockTransport(answer)), lambda: now[0])
     for _ in range(2):
         with pytest.raises(CertificateAway, match="certificate"):
             certificates(CERTIFICATE)
-    assert [certificates(CERTIFICATE), certificates(CERTIFICATE)] == [b"PEM", b"PEM"]
+        now[0] += 60.0
+    assert [certificates(CERTIFICATE), certificates(CERTIFICATE)] == [sns_certificate()] * 2
     assert asked == [CERTIFICATE] * 3
 
 

@@ -1,0 +1,2 @@
+delete from ops.views
+where name in (select unnest($names))
