@@ -1,22 +1,19 @@
 """Webhooks of one node: the queue they wait in, the consumer, what is kept of them and for how long."""
 
-import asyncio
 import threading
-from collections.abc import Callable, Mapping
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
-from functools import partial
+from collections.abc import Mapping
 from typing import Any
 
 import structlog
 from eventsourcing.persistence import OperationalError
 
+from api.reception import Reception
 from consumers.ingest import Ingest
 from consumers.settling import Settling
 from consumers.webhooks.delivery import Provider
 from consumers.webhooks.registry import PROVIDERS
 from infra.crypto.master import MasterKey
-from infra.ingest import Queue, Seals, Taken
+from infra.ingest import Queue, Seals
 from infra.ingest_letters import Letters
 from infra.jetstream import Connection
 from infra.jetstream.access import Access
@@ -26,10 +23,6 @@ from infra.settings import Settings
 from infra.webhook_secrets import WebhookSecrets
 
 SWEEP_EVERY_S = 3_600.0
-SEALERS = 4
-"""Threads that seal, of nobody else: a delivery must not wait for what others do on theirs."""
-SHORT_BYTES = 64 * 1024
-"""Up to here verifying and sealing are done where a delivery arrives, and not handed to a thread."""
 
 log = structlog.get_logger()
 
@@ -50,15 +43,12 @@ class Intake:
         self.providers = providers
         self.secrets = WebhookSecrets(settings.webhooks_file)
         self.counted = Deliveries()
-        self.at_once = 0
-        """Deliveries at the door; counted on the loop of the HTTP server alone."""
-        self._connection = connection
         self._seals = Seals(connection, master, settings.replicas)
         self.queue = Queue(connection, self._seals, settings.replicas)
         self.letters = Letters(connection, self._seals, settings.dead_letter_days, settings.replicas)
         self._settling = Settling(self.queue, self.letters, recording, providers, self.counted, trouble)
         self._ingest = Ingest(servers, self.queue, self._settling.settle)
-        self._sealing = ThreadPoolExecutor(SEALERS, "rapport-sealing")
+        self.reception = Reception(connection, self.queue, self.secrets, self.counted, providers)
         self._over = threading.Event()
         self._sweeping = threading.Thread(target=self._sweep_now_and_then, name="rapport-ingest-keys", daemon=True)
 
@@ -71,41 +61,9 @@ class Intake:
         """Finishes what is being recorded; the rest waits in the queue. Safe to call twice."""
         self._over.set()
         self._ingest.stop()
-        self._sealing.shutdown()
+        self.reception.close()
         if self._sweeping.is_alive():
             self._sweeping.join()
-
-    async def take(self, taken: Taken) -> None:
-        """Returns when the delivery is on the server's disk. For any event loop. Raises OperationalError, DataError."""
-        sealed = self.queue.sealed_at_hand(taken) if len(taken.body) <= SHORT_BYTES else None
-        if sealed is None:
-            sealed = await self._on_a_thread(partial(self.queue.sealed, taken))
-        await self._on_connection(self.queue.store(taken.provider, sealed))
-
-    async def is_used(self, provider: str, token: str, happening: str) -> bool:
-        """As `Queue.is_used`, for any event loop."""
-        return bool(await self._on_connection(self.queue.is_used(provider, token, happening)))
-
-    async def first_received(self, taken: Taken) -> Taken:
-        """The delivery, received when the same bytes first were, and again now. For any event loop. Raises
-        OperationalError."""
-        at = await self._on_connection(self.queue.first_received(taken.provider, taken.body, taken.received_at))
-        return taken if at == taken.received_at else replace(taken, received_at=at, again_at=taken.received_at)
-
-    async def _on_a_thread(self, seal: Callable[[], bytes]) -> bytes:
-        try:
-            sealing = asyncio.get_running_loop().run_in_executor(self._sealing, seal)
-        except RuntimeError:
-            raise OperationalError("the node is stopping") from None
-        return await sealing
-
-    async def _on_connection(self, coroutine: Any) -> Any:
-        try:
-            running = asyncio.run_coroutine_threadsafe(coroutine, self._connection.loop)
-        except RuntimeError:
-            coroutine.close()
-            raise OperationalError("the connection to NATS is closed") from None
-        return await asyncio.wrap_future(running)
 
     def retry(self, seq: int) -> bool:
         """Puts a letter back into the queue; False when there is none there, or none that can be opened. What could not

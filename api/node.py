@@ -16,6 +16,7 @@ from eventsourcing.persistence import OperationalError
 
 from api import status
 from api.building import Building, Rebuilds
+from api.door import Door
 from api.erasing import Erasing
 from api.failures import LedgerLost, NodeError, ViewsBehind
 from api.histories import Histories
@@ -89,14 +90,17 @@ log = structlog.get_logger()
 class Node:
     """Use as a context manager: entering starts everything, leaving stops it in the opposite order."""
 
-    def __init__(self, settings: Settings, on_progress: Progress = nobody) -> None:
-        """`on_progress` is told of views that are built anew, at the start because their definition has changed."""
+    def __init__(self, settings: Settings, on_progress: Progress = nobody, door: Door | None = None) -> None:
+        """`on_progress` is told of views that are built anew, at the start because their definition has changed. The
+        `door` is let in once there is somewhere to put deliveries; who made it stops it.
+        """
         self.settings = settings
         self.building = Building(on_progress)
         self.rebuilds = Rebuilds(self.building, settings.database)
         self.batches = Batches()
         self.instance = uuid4().hex
         self.server: EmbeddedServer | None = None
+        self.door = door
         self._stack = ExitStack()
 
     def __enter__(self) -> Self:
@@ -233,6 +237,9 @@ class Node:
             raise NodeError(str(error)) from error
         self._stack.callback(self.intake.stop)
         self.intake.start()
+        if self.door is not None:
+            url = None if self.server is None else self.server.url
+            self.door.begin(url, self.keyring.master_key_id, self.intake.counted.note)
 
     def _start_feed(self) -> None:
         """What others are told: the ledger's events, and what is derived from the views."""
@@ -334,6 +341,8 @@ class Node:
     def strains(self) -> list[str]:
         """What makes answers late, or will stop the node: the views far behind the ledger, a disk soon full."""
         found = [shortage(self.settings.data, self.settings.min_free_mb)]
+        if self.door is not None:
+            found.append(self.door.failure)
         with suppress(OperationalError):  # which is a failure of its own
             behind, most = self.ledger.last_seq() - self.projector.checkpoint, self.settings.max_behind_events
             if most and behind > most:

@@ -4,6 +4,7 @@ import contextlib
 import socket
 import threading
 from collections.abc import Iterator
+from functools import partial
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -40,14 +41,18 @@ def up(
     port: Annotated[int | None, typer.Option(min=0, max=65535, help="Default: 8642; 0 takes a free one.")] = None,
 ) -> None:
     """Serve the HTTP API until Ctrl-C."""
+    from api.door import Door
+    from api.http.at_the_door import stand
     from api.node import Node
 
     given = {k: v for k, v in {"host": host, "port": port}.items() if v is not None}
     settings = context.obj.model_copy(update=given)
     listener = bind(settings)
     with contextlib.closing(listener), contextlib.ExitStack() as stack:
+        door = Door(listener, partial(stand, settings))
+        stack.callback(door.stop)
         with building_bar(quiet=False) as note:
-            node = stack.enter_context(Node(settings, note))
+            node = stack.enter_context(Node(settings, note, door))
         url = address(listener)
         withdraw = node.announce(url)
         output.say(f"Rapport serves {settings.data} at {url} (API: {url}/openapi.json); Ctrl-C stops it")
@@ -72,7 +77,7 @@ def _serve(node: "Node", listener: socket.socket) -> None:
     """Serves until interrupted. Raises NodeError when the embedded nats-server ends before."""
     from api.http.serving import Server
 
-    http = Server(server_config(node))
+    http = Server(server_config(node), node.door)
     ended = threading.Event()
 
     def watch(server: "EmbeddedServer") -> None:

@@ -87,6 +87,7 @@ def create_app(node: Node) -> FastAPI:
         telemetry={"tracing": False, "metrics": False, "logs": False, "auto_configure": False},
     )
     app.state.node = node
+    app.state.reception = lambda: node.intake.reception
     app.state.tokens = Tokens.of(node.settings.tokens_file)
     app.state.issuer = issuer_of(node.settings)
     app.state.rate = Rate(node.settings.rate_per_s, node.settings.rate_burst)

@@ -20,7 +20,7 @@ from api.http.arriving import Arriving, NotWhole
 from api.http.backpressure import ComeAgain
 from api.http.callers import permitted
 from api.http.problems import MAX_BODY_BYTES
-from api.intake import SHORT_BYTES
+from api.reception import SHORT_BYTES
 
 
 class AskedFirst(APIRoute):

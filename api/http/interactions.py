@@ -19,8 +19,8 @@ from api.http.once import TAKES_KEY
 from api.http.reads import WRITES
 from api.http.roles import OFFICERS, PERSON, Role, roles_of
 from api.http.streaming import NDJSON, AsTheyCome
-from api.intake import SHORT_BYTES
 from api.node import Node
+from api.reception import SHORT_BYTES
 from domain.candidate import BY_OFFICERS, OptedIn
 from domain.errors import InvalidInteraction, OptInWithoutEvidence
 from domain.interaction import Interaction, parse

@@ -7,9 +7,10 @@ from typing import Any, TypeVar
 import duckdb
 import structlog
 from eventsourcing.persistence import OperationalError
-from fastapi import FastAPI, Request
+from fastapi import Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
+from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 
 from api.http.backpressure import ComeAgain
@@ -83,7 +84,7 @@ def _note(request: Request, error: Exception) -> None:
     log.error("a request ended in a fault", route=route, correlation=correlation, **fault_of(error))
 
 
-def install(app: FastAPI) -> None:
+def install(app: Starlette) -> None:
     """Answers every refusal of the domain, and every fault of the parts below, with a problem document."""
     handlers: Handlers = {}
     app.state.problems = handlers

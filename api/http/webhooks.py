@@ -25,7 +25,8 @@ from api.http.problems import problem
 from api.http.reads import WRITES, reads_nothing
 from api.http.roles import OFFICERS, OPERATORS, open_to_anybody
 from api.http.threads import Threads
-from api.intake import SHORT_BYTES, Intake
+from api.intake import Intake
+from api.reception import SHORT_BYTES, Reception
 from consumers.webhooks.delivery import Answered, Asking, Delivery, ProvedByToken, Provider, Refused, Untimed
 from domain.event import utc_now
 from infra.ingest import Taken
@@ -110,8 +111,8 @@ async def take_by_path(
 
 
 async def _take(request: Request, name: str, path_secret: str | None) -> Response:
-    intake: Intake = request.app.state.node.intake
-    provider, secrets = intake.providers.get(name), intake.secrets.of(name)
+    reception: Reception = request.app.state.reception()
+    provider, secrets = reception.providers.get(name), reception.secrets.of(name)
     if provider is None or not secrets:
         return problem(
             404, "unknown-webhook", "no webhooks of this provider are taken; `rapport webhooks add` does that"
@@ -124,35 +125,35 @@ async def _take(request: Request, name: str, path_secret: str | None) -> Respons
             return await _in_turn(request, provider, secrets, delivery)
     except NotWhole as error:
         is_busy = error.status == HTTPStatus.SERVICE_UNAVAILABLE
-        intake.counted.note(provider.name, "postponed" if is_busy else "refused")
+        reception.counted.note(provider.name, "postponed" if is_busy else "refused")
         headers = {} if error.status == HTTPStatus.REQUEST_ENTITY_TOO_LARGE else BUSY if is_busy else ENDED
         return problem(error.status, error.code, str(error), headers)
 
 
 async def _in_turn(request: Request, provider: Provider, secrets: tuple[str, ...], delivery: Delivery) -> Response:
-    intake: Intake = request.app.state.node.intake
-    if intake.at_once >= MOST_AT_ONCE:
+    reception: Reception = request.app.state.reception()
+    if reception.at_once >= MOST_AT_ONCE:
         return problem(503, "webhooks-busy", "too many deliveries at a time; send it again", {"Retry-After": "1"})
-    intake.at_once += 1
+    reception.at_once += 1
     try:
-        refusal = await _refusal(intake, request.app.state.threads, provider, delivery, secrets)
-        return refusal or await _stored(intake, provider, delivery, request.state.correlation)
+        refusal = await _refusal(reception, request.app.state.threads, provider, delivery, secrets)
+        return refusal or await _stored(reception, provider, delivery, request.state.correlation)
     finally:
-        intake.at_once -= 1
+        reception.at_once -= 1
 
 
-async def _stored(intake: Intake, provider: Provider, delivery: Delivery, correlation: str) -> Response:
+async def _stored(reception: Reception, provider: Provider, delivery: Delivery, correlation: str) -> Response:
     try:
         headers, body = delivery.headers, delivery.body
         taken = Taken(provider.name, delivery.received_at, headers, body, correlation=correlation)
-        await intake.take(await intake.first_received(taken) if isinstance(provider, Untimed) else taken)
+        await reception.take(await reception.first_received(taken) if isinstance(provider, Untimed) else taken)
     except DataError:
-        intake.counted.note(provider.name, "refused")
+        reception.counted.note(provider.name, "refused")
         return problem(413, "too-large", "the delivery is over the nats-server's `max_payload`; raise that")
     except OperationalError as error:
-        intake.counted.note(provider.name, "postponed")
+        reception.counted.note(provider.name, "postponed")
         return problem(503, "not-taken", f"nothing was taken, send it again: {error}", {"Retry-After": "5"})
-    intake.counted.note(provider.name, "received")
+    reception.counted.note(provider.name, "received")
     return Response(status_code=provider.answer if isinstance(provider, Answered) else ACCEPTED)
 
 
@@ -168,21 +169,21 @@ async def _at_once_or_on_a_thread(
 
 
 async def _refusal(
-    intake: Intake, threads: Threads, provider: Provider, delivery: Delivery, secrets: tuple[str, ...]
+    reception: Reception, threads: Threads, provider: Provider, delivery: Delivery, secrets: tuple[str, ...]
 ) -> JSONResponse | None:
     """Why the delivery is not taken; None when it is the provider's."""
     try:
         await _at_once_or_on_a_thread(threads, provider, delivery, secrets)
-        if isinstance(provider, ProvedByToken) and await intake.is_used(provider.name, *provider.proved(delivery)):
+        if isinstance(provider, ProvedByToken) and await reception.is_used(provider.name, *provider.proved(delivery)):
             raise Refused("replayed", "this signature came with something else before")
     except Refused as error:
-        intake.counted.note(provider.name, "refused")
+        reception.counted.note(provider.name, "refused")
         return problem(REFUSED.get(error.code, 401), error.code, str(error))
     except OperationalError as error:
-        intake.counted.note(provider.name, "postponed")
+        reception.counted.note(provider.name, "postponed")
         return problem(503, "not-verified", f"it cannot be verified just now: {error}", {"Retry-After": "5"})
     except Exception as error:  # noqa: BLE001 - a body made to break a parser is no fault of the node
-        intake.counted.note(provider.name, "refused")
+        reception.counted.note(provider.name, "refused")
         log.warning("a delivery broke its verification", provider=provider.name, error=type(error).__name__)
         return problem(400, "malformed", "this is nothing that the provider documents")
     return None

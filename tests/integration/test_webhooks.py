@@ -23,8 +23,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from api.http.roles import Role, Tokens
-from api.intake import SHORT_BYTES
 from api.node import Node
+from api.reception import SHORT_BYTES
 from consumers import ingest as consuming
 from consumers import settling, trying
 from consumers.webhooks import ses
@@ -879,7 +879,7 @@ def test_a_clock_that_was_set_is_compared_with_the_servers_off_the_loop_of_the_d
     monkeypatch.setattr(clock, "look", noted)
     off = SimpleNamespace(time=lambda: time.time() + 3_600, monotonic=time.monotonic)
     monkeypatch.setattr(server_clock, "time", off)
-    asyncio.run(node.intake.take(Taken("sendgrid", now(), {}, b"[]")))
+    asyncio.run(node.intake.reception.take(Taken("sendgrid", now(), {}, b"[]")))
     assert looked
     assert threading.get_ident() not in looked
     emptied(node)
@@ -896,7 +896,7 @@ def test_a_long_delivery_is_sealed_while_all_other_threads_are_held(here: Runnin
             loop.set_default_executor(threads)
             held = loop.run_in_executor(None, go_on.wait, 60)
             try:
-                await asyncio.wait_for(node.intake.take(long), 30)
+                await asyncio.wait_for(node.intake.reception.take(long), 30)
                 assert not held.done()
             finally:
                 go_on.set()

@@ -1,0 +1,87 @@
+"""What stands behind the door for webhooks: whose are taken, and how one comes to lie in the queue."""
+
+import asyncio
+from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from functools import partial
+from typing import Any, Protocol
+
+from eventsourcing.persistence import OperationalError
+
+from consumers.webhooks.delivery import Provider
+from consumers.webhooks.registry import PROVIDERS
+from infra.ingest import Queue, Taken
+from infra.jetstream import Connection
+from infra.webhook_secrets import WebhookSecrets
+
+SEALERS = 4
+"""Threads that seal, of nobody else: a delivery must not wait for what others do on theirs."""
+SHORT_BYTES = 64 * 1024
+"""Up to here verifying and sealing are done where a delivery arrives, and not handed to a thread."""
+
+
+class Counted(Protocol):
+    """Where it is noted what came of deliveries."""
+
+    def note(self, provider: str, outcome: str, count: int = 1) -> None:
+        """So many more of this outcome."""
+
+
+class Reception:
+    """Takes deliveries, for one HTTP server."""
+
+    def __init__(
+        self,
+        connection: Connection,
+        queue: Queue,
+        secrets: WebhookSecrets,
+        counted: Counted,
+        providers: Mapping[str, Provider] = PROVIDERS,
+    ) -> None:
+        self.providers = providers
+        self.secrets = secrets
+        self.counted = counted
+        self.at_once = 0
+        """Deliveries at the door; counted on the loop of the HTTP server alone."""
+        self._connection = connection
+        self._queue = queue
+        self._sealing = ThreadPoolExecutor(SEALERS, "rapport-sealing")
+
+    def close(self) -> None:
+        """Ends its threads. Safe to call twice."""
+        self._sealing.shutdown()
+
+    async def take(self, taken: Taken) -> None:
+        """Returns when the delivery is on the server's disk. For any event loop. Raises OperationalError, DataError."""
+        sealed = self._queue.sealed_at_hand(taken) if len(taken.body) <= SHORT_BYTES else None
+        if sealed is None:
+            sealed = await self._on_a_thread(partial(self._queue.sealed, taken))
+        await self._on_connection(self._queue.store(taken.provider, sealed))
+
+    async def is_used(self, provider: str, token: str, happening: str) -> bool:
+        """As `Queue.is_used`, for any event loop."""
+        return bool(await self._on_connection(self._queue.is_used(provider, token, happening)))
+
+    async def first_received(self, taken: Taken) -> Taken:
+        """The delivery, received when the same bytes first were, and again now. For any event loop. Raises
+        OperationalError."""
+        at = await self._on_connection(self._queue.first_received(taken.provider, taken.body, taken.received_at))
+        return taken if at == taken.received_at else replace(taken, received_at=at, again_at=taken.received_at)
+
+    async def _on_a_thread(self, seal: Callable[[], bytes]) -> bytes:
+        try:
+            sealing = asyncio.get_running_loop().run_in_executor(self._sealing, seal)
+        except RuntimeError:
+            raise OperationalError("the node is stopping") from None
+        return await sealing
+
+    async def _on_connection(self, coroutine: Any) -> Any:
+        if asyncio.get_running_loop() is self._connection.loop:
+            return await coroutine
+        try:
+            running = asyncio.run_coroutine_threadsafe(coroutine, self._connection.loop)
+        except RuntimeError:
+            coroutine.close()
+            raise OperationalError("the connection to NATS is closed") from None
+        return await asyncio.wrap_future(running)
