@@ -21,10 +21,6 @@ def now_of_any(histories: Iterable[Iterable[Recorded[CandidateEvent]]]) -> datet
     return max([utc_now(), *(r.recorded_at for history in histories for r in history)])
 
 
-Places = Mapping[str, Sequence[tuple[int, int]]]
-"""Of each record the seq and the version of its events, as the views saw them."""
-
-
 class Histories:
     """From the ledger; the views only say which records belong together, and how much there has to be of each."""
 
@@ -53,19 +49,12 @@ class Histories:
         """
         self._wait_for(self._ledger.last_seq())
         records = self._views.ask(lambda cursor: queries.ever_merged(cursor, candidate_id))
-        places = self._places(records)
-        histories = self._ledger.histories(records, _seqs(places))
+        places = self._views.ask(lambda cursor: mirrored.places(cursor, records))
+        histories = self._ledger.histories(records, {id_: [seq for seq, _ in held] for id_, held in places.items()})
         if candidate_id not in histories:
             raise ErasedCandidate(candidate.ERASED)
         _require_whole({id_: len(history) for id_, history in histories.items()}, places)
         return list(histories.values())
-
-    def places(self, candidate_ids: Sequence[str]) -> dict[str, list[int]]:
-        """The seqs at which the views saw events of these records. Raises as what is asked of the views."""
-        return _seqs(self._places(candidate_ids))
-
-    def _places(self, candidate_ids: Sequence[str]) -> Places:
-        return self._views.ask(lambda cursor: mirrored.places(cursor, candidate_ids))
 
     def standing(
         self,
@@ -90,8 +79,8 @@ class Histories:
     def _fresh(self, candidate_ids: Iterable[str]) -> list[Candidate]:
         """States that hold all that was recorded. Raises UnreadableCandidate where there is none."""
         ids = list(candidate_ids)
-        places = self._places(ids)
-        states = self._ledger.candidates(ids, fresh=True, places=lambda _: _seqs(places))
+        places = self._views.ask(lambda cursor: mirrored.places(cursor, ids))
+        states = self._ledger.candidates(ids, fresh=True)
         for state in states.values():
             if state.unreadable is not None:
                 raise UnreadableCandidate(state.unreadable)
@@ -101,11 +90,7 @@ class Histories:
         return list(states.values())
 
 
-def _seqs(places: Places) -> dict[str, list[int]]:
-    return {id_: [seq for seq, _ in held] for id_, held in places.items()}
-
-
-def _require_whole(versions: Mapping[str, int], places: Places) -> None:
+def _require_whole(versions: Mapping[str, int], places: Mapping[str, Sequence[tuple[int, int]]]) -> None:
     """Raises UnreadableCandidate where the ledger hands out less than the views saw: of its losses it is silent."""
     if any(version < seen for id_, version in versions.items() for _, seen in places[id_]):
         raise UnreadableCandidate(

@@ -187,7 +187,7 @@ class Node:
         self.ledger = Ledger(self.recorder, self.keyring, snapshots)
         self.claims = claims = Claims(Bucket(connection, "claims", replicas=settings.replicas), self.keyring.pepper)
         self._histories = Histories(self.ledger, self._views, self.wait_for)
-        self.recording = Recording(self.ledger, claims, self._histories.forest_of, self._histories.places)
+        self.recording = Recording(self.ledger, claims, self._histories.forest_of)
         self._stack.callback(self.recording.close)
         self.pools = Pools(self.ledger, claims)
         erasures = Bucket(connection, "erasures", replicas=settings.replicas)

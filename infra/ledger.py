@@ -1,6 +1,6 @@
 """The ledger as the write side and the trail see it: aggregates in, decided events out."""
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import reduce
@@ -30,9 +30,6 @@ EVENT_BYTES = 700
 """What an event takes in memory beside its stored bytes, which are there twice: as the message and in the event."""
 
 _E = TypeVar("_E", bound=Event)
-
-Places = Callable[[Sequence[str]], Mapping[str, Sequence[int]]]
-"""The seqs at which events of these candidates are thought to lie."""
 
 
 @dataclass(frozen=True)
@@ -91,23 +88,20 @@ class Ledger:
         Raises UnreadableCandidate when an event of one of them cannot be read.
         """
         names = [codec.aggregate_id(candidate.KIND, id_) for id_ in candidate_ids]
-        stored = self._stored(names, _by_name(places or {}))
-        found = zip(candidate_ids, self._opened(stored, CandidateEvent), strict=True)
+        at = {codec.aggregate_id(candidate.KIND, id_): seqs for id_, seqs in (places or {}).items()}
+        found = zip(candidate_ids, self._opened(self._stored(names, at), CandidateEvent), strict=True)
         return {id_: readable(history) for id_, history in found if not isinstance(history, Ended)}
 
-    def candidates(
-        self, ids: Iterable[str], *, fresh: bool = False, places: Places | None = None
-    ) -> dict[str, Candidate]:
+    def candidates(self, ids: Iterable[str], *, fresh: bool = False) -> dict[str, Candidate]:
         """The state of each candidate, version 0 for unknown ones.
 
         States come from memory unless `fresh`: an append on one that is out of date ends in a conflict, never in
-        a wrong event; whoever only reads asks for fresh ones, which hold all that the ledger held when asked. `places`
-        are as for `histories`, asked for where nothing is at hand.
+        a wrong event; whoever only reads asks for fresh ones, which hold all that the ledger held when asked.
         """
         wanted = set(ids)
         states = {} if fresh else self._states.current(wanted)
         if missing := sorted(wanted - states.keys()):
-            states |= self._current(missing, places)
+            states |= self._current(missing)
         return states
 
     def forget(self, ids: Iterable[str]) -> None:
@@ -201,7 +195,7 @@ class Ledger:
         if self._snapshots is not None and state.seq > since and era == self._states.era:
             self._snapshots.offer(state, since)
 
-    def _current(self, ids: Sequence[str], places: Places | None) -> dict[str, Candidate]:
+    def _current(self, ids: Sequence[str]) -> dict[str, Candidate]:
         """The states that the ledger's leader holds now, from what is at hand or kept as far as that goes."""
         era = self._states.era
         found: dict[str, Candidate] = {}
@@ -210,11 +204,7 @@ class Ledger:
             self._keep(state, since, era)
         missing = [id_ for id_ in ids if id_ not in found]
         names = [codec.aggregate_id(candidate.KIND, id_) for id_ in missing]
-        if missing and places is not None:
-            histories = self._opened(self._stored(names, _by_name(places(missing))), CandidateEvent)
-        else:
-            histories = self._read(names, CandidateEvent)
-        for id_, history in zip(missing, histories, strict=True):
+        for id_, history in zip(missing, self._read(names, CandidateEvent), strict=True):
             found[id_] = state_of(id_, history)
             self._states.drop(id_)
             self._keep(found[id_], history[0].seq - 1 if isinstance(history, list) and history else 0, era)
@@ -243,10 +233,6 @@ class Ledger:
         keys = self._keyring.existing(wanted)
         keys |= self._keyring.lost(wanted - keys.keys())
         return [decoded(name, history, keys.get(name), of) for name, history in histories.items()]
-
-
-def _by_name(places: Mapping[str, Sequence[int]]) -> dict[str, Sequence[int]]:
-    return {codec.aggregate_id(candidate.KIND, id_): seqs for id_, seqs in places.items()}
 
 
 def _settled(events: Iterable[Event], now: datetime) -> bool:

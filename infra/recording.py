@@ -28,7 +28,7 @@ from infra import codec, tracing
 from infra.crypto.claims import LEASE, SUPPRESSED, Claims
 from infra.deciding import Cut, Pending, Round, into_reference
 from infra.identifiers import identifiers_of
-from infra.ledger import Append, Ledger, Places
+from infra.ledger import Append, Ledger
 
 ON_STATE = (
     errors.UnresolvedCandidate,
@@ -99,14 +99,10 @@ class Recording:
     `forest_of` gives the merges around a candidate, up to date with the ledger.
     """
 
-    def __init__(
-        self, ledger: Ledger, claims: Claims, forest_of: Callable[[str], Forest], places: Places | None = None
-    ) -> None:
-        """`places` spare `resolve` the server's search for histories; who records does without, as views may rest."""
+    def __init__(self, ledger: Ledger, claims: Claims, forest_of: Callable[[str], Forest]) -> None:
         self._ledger = ledger
         self._claims = claims
         self.forest_of = forest_of
-        self._places = places
         self._calls: SimpleQueue[_Call | None] = SimpleQueue()
         self._given_up: set[str] = set()
         self._gate = Lock()
@@ -122,7 +118,7 @@ class Recording:
         identifiers = identifiers_of(reference)
         holders = self._claims.resolve(identifiers)
         named = list(dict.fromkeys([*([reference.id] if reference.id else []), *holders.values()]))
-        states = self._ledger.candidates([id_ for id_ in named if id_ != SUPPRESSED], places=self._places)
+        states = self._ledger.candidates([id_ for id_ in named if id_ != SUPPRESSED])
         known = [id_ for id_ in named if id_ in states and states[id_].version > 0 and not states[id_].erased]
         gone = SUPPRESSED in named or any(state.erased for state in states.values())
         if (reference.id is not None and states[reference.id].erased) or (gone and not known):

@@ -333,10 +333,6 @@ def test_a_history_is_read_from_where_its_events_lie_or_else_whole(place: Place)
         ledger = place.ledger()
         assert ledger.histories([id_], {id_: places}) == expected, places
         assert whole_histories_read(ledger) == whole, places
-        ledger = place.ledger()
-        assert ledger.candidates([id_], places=lambda _, seqs=places: {id_: seqs}) == place.folded(id_), places
-        assert ledger.histories([id_]) == expected  # which is at hand now
-        assert whole_histories_read(ledger) == whole, places
 
 
 def test_of_an_erased_candidate_no_history_is_at_hand(place: Place) -> None:

@@ -226,19 +226,6 @@ def test_one_address_sourced_by_16_threads_of_a_node_is_one_candidate_and_none_l
     assert types(node, ids.pop()) == ["sourced"] * 16
 
 
-def test_somebody_is_found_without_a_search_through_the_ledger(node: Node, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The views know where a person's events lie: of a node that has nothing at hand, the server reads those alone."""
-    who = somebody()
-    (first,) = accepted(node, did("sourced", who), did("sourced", who, id="crm:again"))[:1]
-    node.wait_for(node.ledger.last_seq())
-    node.ledger._states.clear()
-    node.ledger._histories.clear()
-    monkeypatch.setattr(node.ledger, "_snapshots", None)
-    monkeypatch.setattr(node.ledger._advancing, "advance", lambda *_: {})
-    monkeypatch.setattr(node.recorder, "read_many", lambda *_: pytest.fail("a whole history was looked for"))
-    assert node.recording.resolve(Reference(email=who)) == first.candidate_id
-
-
 def test_one_address_sourced_by_16_threads_on_two_nodes_is_one_candidate(nodes: Nodes) -> None:
     who = somebody()
     sent = [did("sourced", who, id=f"crm:{n}") for n in range(16)]
