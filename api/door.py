@@ -14,19 +14,26 @@ import os
 import signal
 import socket
 import threading
+import time
 from collections.abc import Callable
 from contextlib import suppress
 
 import structlog
+from eventsourcing.persistence import OperationalError
 
-from api.failures import NodeError
-from api.handing import CONNECTION, FIGURES, READY, SETTINGS, STOP, received, send
+from api.handing import CONNECTION, FIGURES, READY, SETTINGS, STOP, WORD, Frame, received, send
+from infra.logging import fault_of
 
 GONE = "deliveries are taken by the node's own process, and answered late while it is busy: its door has ended"
-STOP_S = 15.0
+SILENT = "the door, which takes deliveries, has not been heard of for some seconds"
+SILENT_S = 5.0
+START_S = 30.0
+STOP_S = 7.0
 
 Stand = Callable[[socket.socket, socket.socket], None]
 """Serves who comes to the first, until the node at the other end of the second stops it."""
+OnConnection = Callable[[socket.socket, bytes], object]
+OnFigures = Callable[[str, str, int], object]
 
 log = structlog.get_logger()
 
@@ -45,41 +52,54 @@ class Door:
             self._channel.close()
             _stand(stand, listener, theirs)
         theirs.close()
-        self._early: list[tuple[socket.socket, bytes]] = []
-        self._on_connection: Callable[[socket.socket, bytes], object] = self._keep
         self._handing = threading.Lock()
-        self._on_figures: Callable[[str, str, int], object] = lambda *_: None
-        self._on_end: Callable[[], object] = lambda: None
+        self._early: list[tuple[socket.socket, bytes]] = []
+        self._on_connection: OnConnection = self._keep
+        self._on_figures: OnFigures = lambda *_: None
+        self._on_end: Callable[[], object] | None = None
+        self._word: str | None = None
+        self._heard_s = time.monotonic()
         self._reading = threading.Thread(target=self._read, name="rapport-door", daemon=True)
 
     @property
     def failure(self) -> str | None:
-        """Why it takes nothing though nobody stopped it; None when that is not so."""
-        return GONE if self._over.is_set() and not self._stopping else None
+        """Why it does not take deliveries as it should though nobody stopped it; None when it does."""
+        if self._stopping:
+            return None
+        if self._over.is_set():
+            return GONE
+        return self._word or (SILENT if time.monotonic() - self._heard_s > SILENT_S else None)
 
-    def begin(self, url: str | None, master_key_id: str | None, on_figures: Callable[[str, str, int], object]) -> None:
+    @property
+    def is_open(self) -> bool:
+        """Whether it runs."""
+        return not self._over.is_set()
+
+    def begin(self, url: str | None, master_key_id: str | None, on_figures: OnFigures) -> None:
         """Lets it in: `url` is the embedded server's, if there is one. `on_figures` is told what came of deliveries,
-        by provider, outcome and count. Raises NodeError when it does not come up.
+        by provider, outcome and count. One that does not come up is as one that has ended: the node goes on without.
         """
         self._on_figures = on_figures
         self._reading.start()
         with suppress(OSError):
             send(self._channel, SETTINGS, json.dumps({"url": url, "master_key_id": master_key_id}).encode())
-        self._ready.wait()
-        if self._over.is_set():
-            raise NodeError("the process that takes webhooks has ended at its start; the log has the reason")
+        if not self._ready.wait(START_S):
+            log.error("the door does not come up", within_s=START_S)
+            self.kill()
 
-    def serve(self, on_connection: Callable[[socket.socket, bytes], object], on_end: Callable[[], object]) -> None:
-        """From now on connections go there, with what was read of them; `on_end` is called if it ends by itself. Both
-        on a thread of its own.
+    def serve(self, on_connection: OnConnection, on_end: Callable[[], object]) -> None:
+        """From now on connections go there, with what was read of them; `on_end` is called once, if it ends or has
+        ended by itself. Both on a thread of its own.
         """
         with self._handing:
-            self._on_connection, self._on_end = on_connection, on_end
+            self._on_connection = on_connection
             for connection, begun in self._early:
                 on_connection(connection, begun)
             self._early.clear()
-        if self.failure is not None:
-            on_end()
+            if self.is_open or self._stopping:
+                self._on_end = on_end
+                return
+        on_end()
 
     def stop(self) -> None:
         """Lets it finish what it has taken. Safe to call twice, and without `begin`."""
@@ -88,25 +108,48 @@ class Door:
             send(self._channel, STOP)
         if self._reading.ident is not None:
             self._reading.join(STOP_S)
-        if not self._over.is_set():
-            with suppress(ProcessLookupError):
-                os.kill(self._pid, signal.SIGKILL)
+        if self.is_open:
+            self.kill()
             self._reap()
 
+    def kill(self) -> None:
+        """Ends it as it is."""
+        if self.is_open:
+            with suppress(ProcessLookupError):
+                os.kill(self._pid, signal.SIGKILL)
+
     def _read(self) -> None:
-        for frame in received(self._channel):
-            if frame.kind == CONNECTION and frame.descriptor is not None:
-                with self._handing:
-                    self._on_connection(socket.socket(fileno=frame.descriptor), frame.body)
-            elif frame.kind == FIGURES:
-                for provider, outcome, count in json.loads(frame.body):
-                    self._on_figures(provider, outcome, count)
-            elif frame.kind == READY:
-                self._ready.set()
-        self._reap()
+        try:
+            for frame in received(self._channel):
+                self._heard_s = time.monotonic()
+                try:
+                    self._take(frame)
+                except Exception as error:  # noqa: BLE001 - the next is another matter
+                    log.error("what the door said was not taken", **fault_of(error))
+        finally:
+            self._reap()
+        with self._handing:
+            on_end, self._on_end = self._on_end, None
         if not self._stopping:
             log.error("the door has ended", reason=GONE)
-            self._on_end()
+            if on_end is not None:
+                on_end()
+
+    def _take(self, frame: Frame) -> None:
+        if frame.kind == CONNECTION:
+            if frame.descriptor is None:
+                log.warning("a connection is lost: the node has as many files open as it may")
+                return
+            connection = socket.socket(fileno=frame.descriptor)
+            with self._handing:
+                self._on_connection(connection, frame.body)
+        elif frame.kind == FIGURES:
+            for provider, outcome, count in json.loads(frame.body):
+                self._on_figures(provider, outcome, count)
+        elif frame.kind == WORD:
+            self._word = frame.body.decode() or None
+        elif frame.kind == READY:
+            self._ready.set()
 
     def _keep(self, connection: socket.socket, begun: bytes) -> None:
         self._early.append((connection, begun))
@@ -128,6 +171,7 @@ def _stand(stand: Stand, listener: socket.socket, channel: socket.socket) -> Non
         stand(listener, channel)
         code = 0
     except BaseException as error:  # noqa: BLE001 - a copy of the node's process must not go on as the node
-        log.error("the door ends", error=type(error).__name__)
+        reason = str(error) if isinstance(error, OperationalError) else None
+        log.error("the door ends", reason=reason, **fault_of(error))
     finally:
         os._exit(code)

@@ -11,14 +11,17 @@ from collections.abc import Iterator
 from contextlib import suppress
 from typing import NamedTuple
 
-READY, CONNECTION, FIGURES, SETTINGS, STOP = b"r", b"c", b"f", b"s", b"q"
+READY, CONNECTION, FIGURES, WORD, SETTINGS, STOP = b"r", b"c", b"f", b"w", b"s", b"q"
+"""Of the door: it is open; a connection for the node; what came of deliveries; what is wrong, if anything is. Of the
+node: where things are; finish what is taken."""
 
 _HEAD = struct.Struct("!cI")
 _FILES = 4
 
 
 class Frame(NamedTuple):
-    """What came: of a CONNECTION its descriptor, and in `body` what was read of it already."""
+    """What came: of a CONNECTION its descriptor (None where this process may open no more), and in `body` what was read
+    of it already."""
 
     kind: bytes
     body: bytes

@@ -86,6 +86,7 @@ class Intake:
         """What keeps deliveries from being taken or recorded; None when nothing does."""
         if (failure := self._ingest.failure or self._settling.failure) is not None:
             return f"webhook deliveries wait: {failure}"
+        self.secrets.all()  # looks whether the file has changed; the door has an eye of its own on it
         return self.secrets.failure
 
     def sweep(self) -> int:

@@ -88,6 +88,7 @@ def create_app(node: Node) -> FastAPI:
     )
     app.state.node = node
     app.state.reception = lambda: node.intake.reception
+    app.state.is_beside_a_door = lambda: node.door is not None and node.door.is_open
     app.state.tokens = Tokens.of(node.settings.tokens_file)
     app.state.issuer = issuer_of(node.settings)
     app.state.rate = Rate(node.settings.rate_per_s, node.settings.rate_burst)

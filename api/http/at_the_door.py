@@ -8,17 +8,18 @@ import socket
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from typing import Any
 
 import h11
+import structlog
 import uvicorn
 from starlette.applications import Starlette
 from starlette.types import Receive, Scope, Send
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
-from api.handing import CONNECTION, FIGURES, READY, SETTINGS, STOP, Frame, received, send
+from api.handing import CONNECTION, FIGURES, READY, SETTINGS, STOP, WORD, received, send
 from api.http import problems
 from api.http.arriving import Arriving
 from api.http.connections import Connections
@@ -33,12 +34,27 @@ from infra.crypto.master import master_key
 from infra.ingest import Queue, Seals
 from infra.jetstream import Connection
 from infra.jetstream.access import access
+from infra.logging import fault_of
 from infra.settings import Settings
 from infra.webhook_secrets import WebhookSecrets
 
 PLACE = "/v1/webhooks/"
 DELIVERY = b"POST " + PLACE.encode()
 TELL_EVERY_S = 0.2
+GRACE_S = 5
+MOST_WAITING = 32
+"""Connections that the node has not taken yet. Each holds a file, of which a process has 1,024 as a rule."""
+CUT_OFF = "deliveries are answered 503: the door has no connection to NATS"
+BUSY = (
+    b"HTTP/1.1 503 Service Unavailable\r\nContent-Type: application/problem+json\r\nRetry-After: 1\r\n"
+    b"Connection: close\r\nContent-Length: %d\r\n\r\n%b"
+)
+NOT_TAKEN = (
+    b'{"type":"busy","title":"Service Unavailable","status":503,"detail":"the node takes no connection just now"}'
+)
+
+
+log = structlog.get_logger()
 
 
 class ToNode:
@@ -49,10 +65,15 @@ class ToNode:
         self._connections: queue.SimpleQueue[tuple[int, bytes] | None] = queue.SimpleQueue()
         self._figures: Counter[tuple[str, str]] = Counter()
         self._counting = threading.Lock()
+        self.is_started = False
+        """Whether the door is, or was, open."""
+        self.word: Callable[[], str | None] = lambda: None
+        """What is wrong at the door."""
         self._thread = threading.Thread(target=self._run, name="rapport-to-node", daemon=True)
 
     def start(self) -> None:
         """Begins, and says that the door is open."""
+        self.is_started = True
         send(self._channel, READY)
         self._thread.start()
 
@@ -61,9 +82,14 @@ class ToNode:
         self._connections.put(None)
         self._thread.join()
 
-    def hand(self, descriptor: int, begun: bytes) -> None:
-        """The node answers on this connection, of which `begun` was read; the descriptor is closed here."""
-        self._connections.put((descriptor, begun))
+    def hand(self, connection: socket.socket, begun: bytes) -> bool:
+        """The node answers on this connection, of which `begun` was read. False when it does not come to those that
+        wait already: it stands still, and what waits for it must leave room for deliveries.
+        """
+        if self._connections.qsize() >= MOST_WAITING:
+            return False
+        self._connections.put((os.dup(connection.fileno()), begun))
+        return True
 
     def note(self, provider: str, outcome: str, count: int = 1) -> None:
         """As `infra.metrics.Deliveries`, which the node keeps."""
@@ -71,6 +97,13 @@ class ToNode:
             self._figures[provider, outcome] += count
 
     def _run(self) -> None:
+        try:
+            self._send_all()
+        except BaseException as error:  # noqa: BLE001 - without this thread nothing but deliveries would be answered
+            log.error("the door ends", **fault_of(error))
+            os._exit(1)  # and the node listens itself
+
+    def _send_all(self) -> None:
         told_s = time.monotonic()
         while True:
             try:
@@ -93,6 +126,7 @@ class ToNode:
             figures, self._figures = self._figures, Counter()
         if figures:
             send(self._channel, FIGURES, json.dumps([(*what, count) for what, count in figures.items()]).encode())
+        send(self._channel, WORD, (self.word() or "").encode())
 
 
 class Sorting(H11Protocol):
@@ -106,6 +140,7 @@ class Sorting(H11Protocol):
 
     def data_received(self, data: bytes) -> None:
         """What was sent; the first bytes of a request are kept until it is clear whose it is."""
+        self._unset_keepalive_if_required()
         if self.conn.their_state is not h11.IDLE or self.conn.trailing_data[0]:
             super().data_received(data)
             return
@@ -114,17 +149,23 @@ class Sorting(H11Protocol):
             super().data_received(begun)
         elif DELIVERY.startswith(begun):
             self._begun = begun
-        else:
-            self._unset_keepalive_if_required()
-            self.to_node.hand(os.dup(self.transport.get_extra_info("socket").fileno()), begun)
+        elif self.to_node.hand(self.transport.get_extra_info("socket"), begun):
             self.transport.abort()  # closes ours, and sends nothing
-
-
-Entry = tuple[Connection, Reception]
+        else:
+            self.transport.write(BUSY % (len(NOT_TAKEN), NOT_TAKEN))
+            self.transport.close()
 
 
 class Server(uvicorn.Server):
     """Stopped by the node alone, which has signals of its own."""
+
+    def __init__(self, asked_to_stop: threading.Event, config: uvicorn.Config) -> None:
+        super().__init__(config)
+        self._asked_to_stop = asked_to_stop
+
+    async def on_tick(self, counter: int) -> bool:
+        """Whether to end, asked ten times a second."""
+        return await super().on_tick(counter) or self._asked_to_stop.is_set()
 
     @contextmanager
     def capture_signals(self) -> Iterator[None]:
@@ -139,10 +180,22 @@ def stand(settings: Settings, listener: socket.socket, channel: socket.socket) -
     if first is None or first.kind != SETTINGS:
         return
     to_node = ToNode(channel)
+    asked_to_stop = threading.Event()
+
+    def watch() -> None:
+        for frame in frames:
+            if frame.kind == STOP:
+                if not to_node.is_started:
+                    os._exit(0)
+                asked_to_stop.set()
+        os._exit(1)  # the node is gone: nothing is to be taken in its name
+
+    threading.Thread(target=watch, name="rapport-watching", daemon=True).start()
     over = tracing.start()
     try:
         with _reception(settings, json.loads(first.body), to_node) as (connection, reception):
-            serving = _serve(reception, to_node, frames, listener)
+            to_node.word = lambda: None if connection.is_connected else CUT_OFF
+            serving = _serve(reception, to_node, listener, asked_to_stop)
             # On the connection's own loop: what goes to the server and comes back waits for no other thread.
             asyncio.run_coroutine_threadsafe(serving, connection.loop).result()
     finally:
@@ -162,10 +215,13 @@ def _reception(
             yield connection, reception
 
 
-async def _serve(reception: Reception, to_node: ToNode, frames: Iterator[Frame], listener: socket.socket) -> None:
+async def _serve(
+    reception: Reception, to_node: ToNode, listener: socket.socket, asked_to_stop: threading.Event
+) -> None:
     app = create_app(reception)
     protocol = type("Handing", (Sorting,), {"to_node": to_node})
     server = Server(
+        asked_to_stop,
         uvicorn.Config(
             app,
             http=protocol,
@@ -175,17 +231,10 @@ async def _serve(reception: Reception, to_node: ToNode, frames: Iterator[Frame],
             log_config=None,
             log_level="warning",
             access_log=False,
-            timeout_graceful_shutdown=10,
-        )
+            timeout_graceful_shutdown=GRACE_S,
+        ),
     )
     app.state.connections = server.server_state.connections
-
-    def watch() -> None:
-        if (frame := next(frames, None)) is None or frame.kind != STOP:
-            os._exit(1)  # the node is gone: nothing is to be taken in its name
-        server.should_exit = True
-
-    threading.Thread(target=watch, name="rapport-watching", daemon=True).start()
     to_node.start()
     await server.serve(sockets=[listener])
     to_node.stop()
@@ -206,6 +255,7 @@ def create_app(reception: Reception) -> Starlette:
     app = Starlette()
     app.router.default = elsewhere
     app.state.reception = lambda: reception
+    app.state.is_beside_a_door = lambda: False
     app.state.arriving = Arriving()
     app.state.threads = Threads()
     app.state.connections = ()

@@ -2,14 +2,24 @@
 
 import asyncio
 import socket
+from collections.abc import Coroutine
+from concurrent.futures import Future
 from functools import partial
 from typing import Any
 
+import structlog
 import uvicorn
 from fastapi import FastAPI
 
 from api.door import Door
+from api.http.connections import MOST
 from api.http.streams import Streams
+from infra.logging import fault_of
+
+MOST_ADOPTED = MOST + 64
+"""Connections that come from the door; those above `MOST` are answered 503, where there is a request yet."""
+
+log = structlog.get_logger()
 
 
 class Server(uvicorn.Server):
@@ -28,25 +38,36 @@ class Server(uvicorn.Server):
         """Returns when it serves."""
         await super().startup([] if self._door is not None else sockets)
         if self._door is not None:
-            run = partial(asyncio.run_coroutine_threadsafe, loop=asyncio.get_running_loop())
+            loop = asyncio.get_running_loop()
+
+            def run(coroutine: Coroutine[Any, Any, None]) -> None:
+                asyncio.run_coroutine_threadsafe(coroutine, loop).add_done_callback(_told)
+
             self._door.serve(
                 lambda connection, begun: run(self._adopt(connection, begun)), lambda: run(self._listen(sockets or []))
             )
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """Takes no more requests, and lets those under way end."""
-        if self._door is not None:
-            for listener in [] if self.servers else sockets or []:
-                listener.close()  # or who comes while the door ends would wait for nobody
-            await asyncio.to_thread(self._door.stop)
         application = self.config.app
         if isinstance(application, FastAPI):
             streams: Streams = application.state.streams
             streams.end()
+        if self._door is not None:
+            for listener in [] if self.servers else sockets or []:
+                listener.close()  # or who comes while the door ends would wait for nobody
+            ending = asyncio.create_task(asyncio.to_thread(self._door.stop))
+            while not ending.done():
+                if self.force_exit:
+                    self._door.kill()
+                await asyncio.wait([ending], timeout=0.1)
         await super().shutdown(sockets)
 
     async def _adopt(self, connection: socket.socket, begun: bytes) -> None:
         """Serves a connection of which `begun` was read already."""
+        if len(self.server_state.connections) > MOST_ADOPTED:
+            connection.close()
+            return
         connection.setblocking(False)
         try:
             await asyncio.get_running_loop().connect_accepted_socket(partial(self._protocol, begun), connection)
@@ -64,11 +85,18 @@ class Server(uvicorn.Server):
             config=self.config, server_state=self.server_state, app_state=self.lifespan.state
         )
         if begun:
-            connected = protocol.connection_made
+            first = [begun]
 
             def connection_made(transport: asyncio.BaseTransport) -> None:
-                connected(transport)
-                protocol.data_received(begun)  # before anything else is read
+                del protocol.connection_made  # and with it the cycle
+                protocol.connection_made(transport)
+                protocol.data_received(first.pop())  # before anything else is read
 
             protocol.connection_made = connection_made  # type: ignore[method-assign]
         return protocol
+
+
+def _told(done: Future[None]) -> None:
+    """A fault in the log that nobody waits for."""
+    if not done.cancelled() and (error := done.exception()) is not None:
+        log.error("a connection is lost", **fault_of(error))

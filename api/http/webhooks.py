@@ -71,6 +71,8 @@ class Door:
             return
         with suppress(ClientDisconnect):  # of a body that breaks off nothing is kept, and nobody waits for an answer
             answer = await _take(Request(scope, receive), place[1], place[2])
+            if scope["app"].state.is_beside_a_door():
+                answer.headers["Connection"] = "close"  # the next one begins at the door again
             await answer(scope, receive, send)
 
 

@@ -7,7 +7,7 @@ import signal
 import socket
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -93,6 +93,42 @@ def test_a_delivery_is_answered_while_the_node_stands_still(tmp_path: Path) -> N
             os.kill(process.pid, signal.SIGCONT)
         soon(lambda: client.get("/v1/status").json()["ledger"]["messages"] == before + 5, "the events")
         soon(lambda: received(client) == 5, "the figures")
+
+
+def test_who_waits_for_a_node_that_stands_still_leaves_room_for_deliveries(tmp_path: Path) -> None:
+    """However many ask the node meanwhile and give up: what waits for it is bounded, and the rest is told to come
+    again.
+    """
+    with serving(tmp_path / "data") as (process, client):
+        known(client)
+        os.kill(process.pid, signal.SIGSTOP)
+        try:
+            said = [_told_at_once(client) for _ in range(600)]
+            assert said[-1] == b"HTTP/1.1 503 Service Unavailable"
+            assert said.count(b"") < 500
+            assert len(list(Path(f"/proc/{door_of(process)}/fd").iterdir())) < 100
+            assert delivered(connected(client)) == 202
+        finally:
+            os.kill(process.pid, signal.SIGCONT)
+        assert client.get("/healthz").status_code == 200
+
+
+def _told_at_once(client: httpx.Client) -> bytes:
+    """The first line of the answer to a request, if there is one within milliseconds."""
+    with socket.create_connection((client.base_url.host, client.base_url.port), WITHIN_S) as one:
+        one.settimeout(0.01)
+        one.sendall(b"GET /healthz HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n")
+        with suppress(TimeoutError):
+            return one.recv(4_096).partition(b"\r\n")[0]
+    return b""
+
+
+def test_a_list_of_webhooks_that_was_broken_shows_in_readiness(tmp_path: Path) -> None:
+    """The door goes on with what it knew, and the node says what is wrong with the file."""
+    with serving(tmp_path / "data") as (_, client):
+        Settings.embedded(tmp_path / "data").webhooks_file.write_text("[sendgrid", "utf-8")
+        soon(lambda: "TOML" in " ".join(client.get("/readyz").json()["reasons"]), "readiness to tell of it")
+        assert delivered(connected(client)) == 202
 
 
 def test_one_connection_serves_deliveries_and_all_else_in_any_order(tmp_path: Path) -> None:
