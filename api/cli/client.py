@@ -3,6 +3,7 @@
 import errno
 import json
 import socket
+import ssl
 import threading
 import time
 from collections.abc import Generator, Iterator
@@ -270,7 +271,13 @@ def client_of(url: str, settings: Settings, role: Role | None = None) -> httpx.C
     Whoever can read the folder's tokens may do everything in it anyhow. Raises NodeError when they are of no use.
     """
     token = Tokens.of(settings.tokens_file)[role or Role(settings.role)]
-    return httpx.Client(base_url=url, timeout=TIMEOUT_S, trust_env=False, headers={"Authorization": f"Bearer {token}"})
+    return _client(url, TIMEOUT_S, {"Authorization": f"Bearer {token}"})
+
+
+def _client(url: str, timeout_s: float, headers: dict[str, str] | None = None) -> httpx.Client:
+    """To a node, which speaks plain HTTP: no authorities are loaded, which takes 40 ms, and no proxy is asked."""
+    nobody = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    return httpx.Client(base_url=url, timeout=timeout_s, trust_env=False, headers=headers, verify=nobody)
 
 
 def _running(settings: Settings) -> str | None:
@@ -278,7 +285,7 @@ def _running(settings: Settings) -> str | None:
     try:
         note = json.loads(settings.node_file.read_text("utf-8"))
         url: str = note["url"]
-        with httpx.Client(base_url=url, timeout=5.0, trust_env=False) as http:  # whatever proxy is set
+        with _client(url, 5.0) as http:
             answer = http.get("/healthz").raise_for_status().json()
     except (OSError, ValueError, KeyError, httpx.HTTPError):
         return None

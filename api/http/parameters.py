@@ -7,6 +7,9 @@ from typing import Annotated
 
 import duckdb
 from fastapi import Depends, Path, Query, Request
+from fastapi.dependencies.utils import get_flat_params
+from fastapi.params import Query as InQuery
+from fastapi.routing import APIRoute
 
 from api.node import Node, ViewsBehind
 from api.references import reference_of
@@ -34,12 +37,17 @@ def _node(
 
 async def only_known_parameters(request: Request) -> None:
     """A misspelt `asof` must not get today's answer. Raises UnknownParameter."""
-    route = request.scope["route"]
-    operation = request.app.openapi()["paths"][route.path_format][request.method.lower()]
-    known = {p["name"] for p in operation.get("parameters", []) if p["in"] == "query"}
+    if not request.query_params:
+        return
+    known = known_to(request.scope["route"])
     if unknown := sorted(request.query_params.keys() - known):
         names = ", ".join(sorted(known)) or "none"
         raise UnknownParameter(f"{unknown[0][:60]!r}: no such parameter; known are {names}")
+
+
+def known_to(route: APIRoute) -> set[str]:
+    """The names of a route's query parameters. The OpenAPI document has them as well, but takes 0.2 s to be made."""
+    return {field.alias for field in get_flat_params(route.dependant) if isinstance(field.field_info, InQuery)}
 
 
 class UnknownParameter(Exception):

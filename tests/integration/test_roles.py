@@ -14,7 +14,8 @@ from fastapi.routing import APIRoute, iter_route_contexts
 
 from api.cli.client import client_of
 from api.http import role_table
-from api.http.app import create_app
+from api.http.app import PARTS, create_app
+from api.http.parameters import known_to
 from api.http.roles import OPEN_BECAUSE, ROLES, Role, Tokens
 from api.node import Node
 from api.references import reference_of
@@ -112,6 +113,17 @@ def test_the_table_in_the_documents_is_up_to_date(here: Here) -> None:
         f"{method.upper()} {path}" for path, item in create_app(here[0]).openapi()["paths"].items() for method in item
     }
     assert described == {f"{row.method} {row.path}" for row in EVERY}
+
+
+def test_the_parameters_that_are_known_are_those_that_are_described(here: Here) -> None:
+    """A query parameter that no route has is refused by the names of its dependencies, which FastAPI describes."""
+    described = create_app(here[0]).openapi()["paths"]
+    routes = [route for part in PARTS for route in part.router.routes if isinstance(route, APIRoute)]
+    assert sum(bool(known_to(route)) for route in routes) > 20
+    for route in routes:
+        for method in route.methods & {"GET", "POST", "PUT", "DELETE"} if route.include_in_schema else ():
+            given = described[route.path_format][method.lower()].get("parameters", [])
+            assert known_to(route) == {p["name"] for p in given if p["in"] == "query"}, route.path_format
 
 
 def test_the_description_of_the_api_says_which_routes_want_a_token(here: Here) -> None:
