@@ -17,12 +17,14 @@ from faststream import AckPolicy
 from faststream.nats import JStream, NatsBroker, NatsMessage, PullSub
 
 from consumers.settling import Message, Settle, backoff_s
-from infra.ingest import CONSUMER, Queue
+from infra.ingest import ACK_WAIT_S, CONSUMER, Queue
 from infra.jetstream.access import Access
 from infra.jetstream.wire import WireClient
 
 AT_ONCE = 256
-"""Deliveries pulled in one go, and settled together."""
+"""Deliveries pulled in one go, and settled together; no more are pulled while so many wait."""
+HELD_S = ACK_WAIT_S / 4
+"""So often the server is told that a delivery is still at hand; it would hand it out again, to be settled twice."""
 PULL_S = 0.2
 """How long a pull waits for deliveries, and so how long a node takes to stop. One that comes meanwhile is not late."""
 TRY_AGAIN_S = 1.0
@@ -72,6 +74,8 @@ class Ingest:
         self._settle = settle
         self._turns: list[_Turn] = []
         self._wake = asyncio.Event()
+        self._room = asyncio.Event()
+        self._room.set()
         self._parked = asyncio.Event()
         self._muted = False
         self._over: Callable[[], object] = lambda: None
@@ -137,6 +141,8 @@ class Ingest:
     async def _fetch(self, fetch: Callable[..., Awaitable[list[Any]]], inbox: Any, **options: Any) -> list[Any]:
         """As `fetch` until the consumer stops. Then what the last pull may still have brought, once; then nothing."""
         if not self._stopping:
+            await self._room.wait()
+        if not self._stopping:
             return await fetch(**options)
         if not self._muted:
             self._muted = True
@@ -170,7 +176,12 @@ class Ingest:
             turn = _Turn(delivery, asyncio.get_running_loop().create_future())
             self._turns.append(turn)
             self._wake.set()
-            wait_s = await turn.done
+            if len(self._turns) >= AT_ONCE:
+                self._room.clear()
+            while not (await asyncio.wait([turn.done], timeout=HELD_S))[0]:
+                with contextlib.suppress(nats.errors.Error, OSError):
+                    await raw.in_progress()
+            wait_s = turn.done.result()
             await (message.ack() if wait_s is None else message.nack(delay=wait_s))
 
         return broker
@@ -181,7 +192,9 @@ class Ingest:
             await self._wake.wait()
             self._wake.clear()
             while self._turns:
-                turns, self._turns = self._turns, []
+                turns, self._turns = self._turns[:AT_ONCE], self._turns[AT_ONCE:]
+                if len(self._turns) < AT_ONCE:
+                    self._room.set()
                 for turn, wait_s in zip(turns, await self._settled(turns), strict=True):
                     if not turn.done.done():
                         turn.done.set_result(wait_s)

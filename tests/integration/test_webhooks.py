@@ -8,6 +8,7 @@ import os
 import random
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -30,6 +31,7 @@ from consumers import settling, trying
 from consumers.webhooks import ses
 from consumers.webhooks.delivery import Delivery
 from consumers.webhooks.registry import PROVIDERS
+from infra import ingest as infra_ingest
 from infra.crypto.sealing import SealBrokenError
 from infra.ingest import Depth, Taken
 from infra.ingest_letters import Letters
@@ -737,6 +739,35 @@ def test_readiness_tells_of_a_fault_that_keeps_all_deliveries_waiting(
     emptied(node)
     assert node.intake.failure is None
     assert node.ledger.last_seq() == before + 1
+
+
+def test_what_is_at_hand_for_long_is_not_handed_out_again(here: Running, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Neither what is being settled nor what waits behind it: settled twice, it would be twice the work, and more the
+    longer the queue is. Only so much is taken at a time that it does not fill the memory.
+    """
+    node, _ = here
+    monkeypatch.setattr(infra_ingest, "ACK_WAIT_S", 1.0)
+    monkeypatch.setattr(consuming, "HELD_S", 0.25)
+    monkeypatch.setattr(consuming, "AT_ONCE", 4)
+    queue = infra_ingest.Queue(node.connection, node.intake._seals, name="SLOW")
+    came, most = Counter[int](), [0]
+
+    def slowly(messages: Sequence[settling.Message]) -> list[float | None]:
+        came.update(message.seq for message in messages)
+        most[0] = max(most[0], len(messages) + len(slow._turns))
+        time.sleep(1.5)
+        return [None] * len(messages)
+
+    slow = consuming.Ingest(node._servers, queue, slowly)
+    for _ in range(14):
+        queue.put(Taken("sendgrid", now(), {}, b"[]"))
+    slow.start()
+    try:
+        waited_for(lambda: queue.depth().messages == 0, "the slow queue to be empty")
+    finally:
+        slow.stop()
+    assert came == Counter(range(1, 15))
+    assert most[0] <= 3 * 4
 
 
 def test_readiness_tells_when_nothing_is_recorded_any_more(here: Running, monkeypatch: pytest.MonkeyPatch) -> None:
