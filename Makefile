@@ -4,6 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 WORKERS ?= auto
+export PYTHONDONTWRITEBYTECODE := # compiled once, not anew for every command that the tests start
 
 .DEFAULT_GOAL := help
 .PHONY: help setup demo up test lint types bench bench-ledger bench-views bench-compliance bench-ingest soak lock clean

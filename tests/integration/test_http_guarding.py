@@ -1,4 +1,4 @@
-"""At the door: what a person says against contact is neither lost nor got around, and other sites stay out."""
+"""What is said against contact is neither lost nor got around over HTTP, and other sites and names stay out."""
 
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
