@@ -21,7 +21,8 @@ from contextlib import suppress
 import structlog
 from eventsourcing.persistence import OperationalError
 
-from api.handing import CONNECTION, FIGURES, READY, SETTINGS, STOP, WORD, Frame, received, send
+from api.handing import CONNECTION, FIGURES, KEY, READY, SETTINGS, STOP, WORD, Frame, received, send
+from infra.ingest_seals import DayKey
 from infra.logging import fault_of
 
 GONE = "deliveries are taken by the node's own process, and answered late while it is busy: its door has ended"
@@ -44,6 +45,7 @@ class Door:
     def __init__(self, listener: socket.socket, stand: Stand) -> None:
         """Forks, so the process may have no other thread yet; `stand` is what the door's process does."""
         self._channel, theirs = socket.socketpair()
+        self._sending = threading.Lock()
         self._stopping = False
         self._ready = threading.Event()
         self._over = threading.Event()
@@ -75,17 +77,22 @@ class Door:
         """Whether it runs."""
         return not self._over.is_set()
 
-    def begin(self, url: str | None, master_key_id: str | None, on_figures: OnFigures) -> None:
-        """Lets it in: `url` is the embedded server's, if there is one. `on_figures` is told what came of deliveries,
-        by provider, outcome and count. One that does not come up is as one that has ended: the node goes on without.
+    def begin(self, url: str | None, key: DayKey, on_figures: OnFigures) -> None:
+        """Lets it in: `url` is the embedded server's for a door, if there is one; it seals deliveries under `key`.
+        `on_figures` is told what came of deliveries, by provider, outcome and count. One that does not come up is as
+        one that has ended: the node goes on without.
         """
         self._on_figures = on_figures
         self._reading.start()
-        with suppress(OSError):
-            send(self._channel, SETTINGS, json.dumps({"url": url, "master_key_id": master_key_id}).encode())
+        self._tell(SETTINGS, json.dumps({"url": url}).encode())
+        self.lend(key)
         if not self._ready.wait(START_S):
             log.error("the door does not come up", within_s=START_S)
             self.kill()
+
+    def lend(self, key: DayKey) -> None:
+        """It seals under this one from now on. To be said every few hours at least; see `LentKey`."""
+        self._tell(KEY, json.dumps({"name": key.name, "key": key.key.hex()}).encode())
 
     def serve(self, on_connection: OnConnection, on_end: Callable[[], object]) -> None:
         """From now on connections go there, with what was read of them; `on_end` is called once, if it ends or has
@@ -104,8 +111,7 @@ class Door:
     def stop(self) -> None:
         """Lets it finish what it has taken. Safe to call twice, and without `begin`."""
         self._stopping = True
-        with suppress(OSError):
-            send(self._channel, STOP)
+        self._tell(STOP)
         if self._reading.ident is not None:
             self._reading.join(STOP_S)
         if self.is_open:
@@ -117,6 +123,11 @@ class Door:
         if self.is_open:
             with suppress(ProcessLookupError):
                 os.kill(self._pid, signal.SIGKILL)
+
+    def _tell(self, kind: bytes, body: bytes = b"") -> None:
+        """Says it, if there is still somebody to hear it."""
+        with self._sending, suppress(OSError):
+            send(self._channel, kind, body)
 
     def _read(self) -> None:
         try:

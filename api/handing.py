@@ -11,9 +11,9 @@ from collections.abc import Iterator
 from contextlib import suppress
 from typing import NamedTuple
 
-READY, CONNECTION, FIGURES, WORD, SETTINGS, STOP = b"r", b"c", b"f", b"w", b"s", b"q"
+READY, CONNECTION, FIGURES, WORD, SETTINGS, KEY, STOP = b"r", b"c", b"f", b"w", b"s", b"k", b"q"
 """Of the door: it is open; a connection for the node; what came of deliveries; what is wrong, if anything is. Of the
-node: where things are; finish what is taken."""
+node: where things are; the key of the day; finish what is taken."""
 
 _HEAD = struct.Struct("!cI")
 _FILES = 4

@@ -1,7 +1,8 @@
 """Webhooks of one node: the queue they wait in, the consumer, what is kept of them and for how long."""
 
 import threading
-from collections.abc import Mapping
+import time
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import structlog
@@ -13,8 +14,9 @@ from consumers.settling import Settling
 from consumers.webhooks.delivery import Provider
 from consumers.webhooks.registry import PROVIDERS
 from infra.crypto.master import MasterKey
-from infra.ingest import Queue, Seals
+from infra.ingest import Queue
 from infra.ingest_letters import Letters
+from infra.ingest_seals import DayKey, Seals
 from infra.jetstream import Connection
 from infra.jetstream.access import Access
 from infra.metrics import Deliveries
@@ -23,12 +25,14 @@ from infra.settings import Settings
 from infra.webhook_secrets import WebhookSecrets
 
 SWEEP_EVERY_S = 3_600.0
+LEND_EVERY_S = 60.0
 
 log = structlog.get_logger()
 
 
 class Intake:
-    """Starts with its streams declared; `start` consumes. `trouble` as for `Settling`."""
+    """Starts with its streams declared; `start` consumes. `trouble` as for `Settling`. Whoever else seals deliveries is
+    told of the key of the day by `lend`, every minute."""
 
     def __init__(
         self,
@@ -39,6 +43,7 @@ class Intake:
         recording: Recording,
         trouble: tuple[type[Exception], ...] = (),
         providers: Mapping[str, Provider] = PROVIDERS,
+        lend: Callable[[DayKey], object] = lambda _: None,
     ) -> None:
         self.providers = providers
         self.secrets = WebhookSecrets(settings.webhooks_file)
@@ -48,22 +53,24 @@ class Intake:
         self.letters = Letters(connection, self._seals, settings.dead_letter_days, settings.replicas)
         self._settling = Settling(self.queue, self.letters, recording, providers, self.counted, trouble)
         self._ingest = Ingest(servers, self.queue, self._settling.settle)
-        self.reception = Reception(connection, self.queue, self.secrets, self.counted, providers)
+        self.reception = Reception(connection, self.queue.inlet, self.secrets, self.counted, providers)
+        self._lend = lend
         self._over = threading.Event()
-        self._sweeping = threading.Thread(target=self._sweep_now_and_then, name="rapport-ingest-keys", daemon=True)
+        self._swept_s: float | None = None
+        self._keys = threading.Thread(target=self._mind_keys, name="rapport-ingest-keys", daemon=True)
 
     def start(self) -> None:
         """Begins to record what waits."""
         self._ingest.start()
-        self._sweeping.start()
+        self._keys.start()
 
     def stop(self) -> None:
         """Finishes what is being recorded; the rest waits in the queue. Safe to call twice."""
         self._over.set()
         self._ingest.stop()
         self.reception.close()
-        if self._sweeping.is_alive():
-            self._sweeping.join()
+        if self._keys.is_alive():
+            self._keys.join()
 
     def retry(self, seq: int) -> bool:
         """Puts a letter back into the queue; False when there is none there, or none that can be opened. What could not
@@ -95,14 +102,21 @@ class Intake:
         queue, dead = self.queue.keys_needed_from(), self.letters.keys_needed_from()
         return self._seals.destroy_before("queue", queue) + self._seals.destroy_before("dead", dead)
 
-    def _sweep_now_and_then(self) -> None:
+    def key_of_today(self) -> DayKey:
+        """What deliveries are sealed under now. Raises OperationalError."""
+        return self._seals.key_of_today("queue")
+
+    def _mind_keys(self) -> None:
         while True:
             try:
-                self.sweep()
+                self._lend(self.key_of_today())
+                if self._swept_s is None or time.monotonic() - self._swept_s >= SWEEP_EVERY_S:
+                    self.sweep()
+                    self._swept_s = time.monotonic()
             except Exception as error:  # noqa: BLE001 - a thread has nobody to raise to; there is time to try again
                 reason = str(error) if isinstance(error, OperationalError) else type(error).__name__
-                log.warning("keys of past days not destroyed, trying again", reason=reason)
-            if self._over.wait(SWEEP_EVERY_S):
+                log.warning("keys of the day not told, or of past days not destroyed; trying again", reason=reason)
+            if self._over.wait(LEND_EVERY_S):
                 return
 
     def status(self) -> dict[str, Any]:

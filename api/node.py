@@ -231,15 +231,16 @@ class Node:
         settings = self.settings
         master = master_key(secret_of(settings), settings.master_key_file, self.keyring.master_key_id)
         ours = (ViewsBehind, duckdb.Error)
+        lend = (lambda _: None) if self.door is None else self.door.lend
         try:
-            self.intake = Intake(settings, self.connection, self._servers, master, self.recording, ours)
+            self.intake = Intake(settings, self.connection, self._servers, master, self.recording, ours, lend=lend)
         except WebhooksRefused as error:
             raise NodeError(str(error)) from error
         self._stack.callback(self.intake.stop)
-        self.intake.start()
         if self.door is not None:
-            url = None if self.server is None else self.server.url
-            self.door.begin(url, self.keyring.master_key_id, self.intake.counted.note)
+            url = None if self.server is None else self.server.door_url
+            self.door.begin(url, self.intake.key_of_today(), self.intake.counted.note)
+        self.intake.start()
 
     def _start_feed(self) -> None:
         """What others are told: the ledger's events, and what is derived from the views."""

@@ -11,7 +11,8 @@ from eventsourcing.persistence import OperationalError
 
 from consumers.webhooks.delivery import Provider
 from consumers.webhooks.registry import PROVIDERS
-from infra.ingest import Queue, Taken
+from infra.ingest import Inlet
+from infra.ingest_seals import Taken
 from infra.jetstream import Connection
 from infra.webhook_secrets import WebhookSecrets
 
@@ -29,12 +30,12 @@ class Counted(Protocol):
 
 
 class Reception:
-    """Takes deliveries, for one HTTP server."""
+    """Takes deliveries, for one HTTP server, and puts them into `inlet`."""
 
     def __init__(
         self,
         connection: Connection,
-        queue: Queue,
+        inlet: Inlet,
         secrets: WebhookSecrets,
         counted: Counted,
         providers: Mapping[str, Provider] = PROVIDERS,
@@ -45,7 +46,7 @@ class Reception:
         self.at_once = 0
         """Deliveries at the door; counted on the loop of the HTTP server alone."""
         self._connection = connection
-        self._queue = queue
+        self._inlet = inlet
         self._sealing = ThreadPoolExecutor(SEALERS, "rapport-sealing")
 
     def close(self) -> None:
@@ -54,19 +55,19 @@ class Reception:
 
     async def take(self, taken: Taken) -> None:
         """Returns when the delivery is on the server's disk. For any event loop. Raises OperationalError, DataError."""
-        sealed = self._queue.sealed_at_hand(taken) if len(taken.body) <= SHORT_BYTES else None
+        sealed = self._inlet.sealed_at_hand(taken) if len(taken.body) <= SHORT_BYTES else None
         if sealed is None:
-            sealed = await self._on_a_thread(partial(self._queue.sealed, taken))
-        await self._on_connection(self._queue.store(taken.provider, sealed))
+            sealed = await self._on_a_thread(partial(self._inlet.sealed, taken))
+        await self._on_connection(self._inlet.store(taken.provider, sealed))
 
     async def is_used(self, provider: str, token: str, happening: str) -> bool:
         """As `Queue.is_used`, for any event loop."""
-        return bool(await self._on_connection(self._queue.is_used(provider, token, happening)))
+        return bool(await self._on_connection(self._inlet.is_used(provider, token, happening)))
 
     async def first_received(self, taken: Taken) -> Taken:
         """The delivery, received when the same bytes first were, and again now. For any event loop. Raises
         OperationalError."""
-        at = await self._on_connection(self._queue.first_received(taken.provider, taken.body, taken.received_at))
+        at = await self._on_connection(self._inlet.first_received(taken.provider, taken.body, taken.received_at))
         return taken if at == taken.received_at else replace(taken, received_at=at, again_at=taken.received_at)
 
     async def _on_a_thread(self, seal: Callable[[], bytes]) -> bytes:

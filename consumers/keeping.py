@@ -16,9 +16,9 @@ from domain import errors
 from domain.interaction import Interaction, parse
 from infra.deciding import into_reference
 from infra.identifiers import identifiers_of
-from infra.ingest import Taken
 from infra.ingest_letters import Letters
 from infra.ingest_parts import without
+from infra.ingest_seals import Taken
 from infra.mentions import names
 from infra.metrics import Deliveries
 from infra.recording import Recording

@@ -21,8 +21,9 @@ from domain import errors
 from domain.interaction import Interaction, content_id, parse
 from infra import tracing
 from infra.crypto.sealing import SealBrokenError
-from infra.ingest import Queue, Taken
+from infra.ingest import Queue
 from infra.ingest_letters import Letters
+from infra.ingest_seals import Taken
 from infra.metrics import Deliveries
 from infra.recording import Accepted, Duplicate, Outcome, Recording, Rejected
 

@@ -1,28 +1,18 @@
-"""Deliveries on their way into the ledger: sealed, in a work queue on JetStream, until a consumer has recorded them.
+"""Deliveries on their way into the ledger: sealed, in a work queue on JetStream, until a consumer has recorded them."""
 
-A delivery is personal in ways nobody can tell beforehand. So it is sealed before it leaves the process, under a key of
-the day, and such a key is destroyed some days later: a message that was acknowledged or has grown old is removed by the
-server without being overwritten, and what is left of it in a block file can then be read by nobody.
-"""
-
-import re
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping
 from datetime import date, datetime, timedelta
+from functools import partial
 from hashlib import sha256
 from typing import Any, NamedTuple
 
-import orjson
-from eventsourcing.persistence import OperationalError
-
-from infra.crypto import sealing
-from infra.crypto.keyring import Keyring
-from infra.crypto.master import MasterKey
-from infra.crypto.sealing import SealBrokenError
-from infra.jetstream import ApiError, Bucket, Connection
+from infra.ingest_seals import LentKey, Seals, Taken
+from infra.jetstream import ApiError, Connection
 from infra.jetstream.batch import CONFLICTS, publish_one
-from infra.jetstream.server_clock import ServerClock
 from infra.jetstream.stream import Stream, durable_settings, ensure, get_message, state, time_ns_of
+from infra.nats_accounts import Guest
+
+QUEUE, SEEN = "INGEST", "INGEST_SEEN"
 
 CONSUMER = "ingest"
 MOST_WAITING = 1_000_000
@@ -33,25 +23,8 @@ ACK_WAIT_S = 10.0
 """So long after a node was killed another takes up what it had pulled; longer than recording takes."""
 SEEN_FOR = timedelta(hours=36)
 """How long a token or a body is known: longer than a signature is taken, and than a provider tries again."""
-KEPT_SECRET = frozenset({"authorization", "proxy-authorization", "cookie"})
-"""Headers that say who may send, which nobody needs for reading; they are not stored."""
-_DAY = 10
-_NAME = re.compile(r"[a-z]+\.\d{4}-\d\d-\d\d\Z")
-
-
-@dataclass(frozen=True, slots=True)
-class Taken:
-    """A delivery as it was taken. With `records`, `body` is a JSON array of interaction records in place of it."""
-
-    provider: str
-    received_at: datetime
-    headers: Mapping[str, str] = field(repr=False)
-    body: bytes = field(repr=False)
-    records: bool = False
-    again_at: datetime | None = None
-    """When it came, where the same bytes had first come at `received_at`, and that is what counts."""
-    correlation: str | None = None
-    """Of the request that brought it; of everything that comes of it."""
+DOOR_API = "DOOR.API"
+"""What a door calls `$JS.API`, where it has an account of its own."""
 
 
 class Depth(NamedTuple):
@@ -61,109 +34,29 @@ class Depth(NamedTuple):
     oldest_s: float
 
 
-class Seals:
-    """Sealing under keys of the day, `<purpose>.<day>`, in a bucket of their own: `queue` or `dead`."""
+class Inlet:
+    """Where deliveries are put into the queue, which has been declared. It reads none. Safe to share between threads.
 
-    def __init__(self, connection: Connection, master: MasterKey, replicas: int = 1) -> None:
-        self.bucket = Bucket(connection, "ingest_keys", replicas=replicas)
-        self._keyring = Keyring(self.bucket, master)
-        self.clock = ServerClock(connection, self.bucket.stream)
-        """Which day it is: by its own clock a node could destroy the key that another one seals under."""
+    `seal` makes of one what is stored, and may ask a server for it; `seal_at_hand` does not, and gives None instead.
+    """
 
-    def seal(self, purpose: str, taken: Taken, more: Mapping[str, Any] | None = None) -> bytes:
-        """`<day><sealed>`, bound to purpose, day and provider. Raises OperationalError when there is no key."""
-        return self._sealed(_name_of(purpose, self.clock.now()), taken, more)
-
-    def seal_at_hand(self, purpose: str, taken: Taken) -> bytes | None:
-        """As `seal`, for a thread that runs an event loop; None when a server must be asked for the day or its key."""
-        now = self.clock.now_if_set()
-        if now is None or not self._keyring.is_at_hand(name := _name_of(purpose, now)):
-            return None
-        return self._sealed(name, taken)
-
-    def _sealed(self, name: str, taken: Taken, more: Mapping[str, Any] | None = None) -> bytes:
-        day = name.rpartition(".")[2]
-        head = {
-            "received_at": taken.received_at.isoformat(),
-            "headers": {name: value for name, value in taken.headers.items() if name not in KEPT_SECRET},
-            "records": taken.records,
-            "again_at": None if taken.again_at is None else taken.again_at.isoformat(),
-            "correlation": taken.correlation,
-            "more": more or {},
-        }
-        key = self._keyring.make([name])[name]
-        text = orjson.dumps(head) + b"\n" + taken.body
-        try:
-            return day.encode() + sealing.seal(key, text, _context(name, taken.provider))
-        except SealBrokenError as error:
-            raise OperationalError(f"the key of the day cannot be used: {error}") from error
-
-    def open(self, purpose: str, provider: str, stored: bytes) -> tuple[Taken, dict[str, Any]]:
-        """What was sealed. Raises SealBrokenError when it cannot be opened, now or ever; OperationalError."""
-        name = f"{purpose}.{stored[:_DAY].decode('ascii', 'replace')}"
-        key = self._keyring.existing([name]).get(name) if _NAME.match(name) else None
-        if key is None:
-            raise SealBrokenError("the key of its day is gone")
-        head, _, body = sealing.unseal(key, stored[_DAY:], _context(name, provider)).partition(b"\n")
-        found = orjson.loads(head)
-        again_at = datetime.fromisoformat(found["again_at"]) if found.get("again_at") else None
-        received_at = datetime.fromisoformat(found["received_at"])
-        taken = Taken(
-            provider, received_at, found["headers"], body, found["records"], again_at, found.get("correlation")
-        )
-        return taken, found["more"]
-
-    def destroy_before(self, purpose: str, day: date) -> int:
-        """Destroys the purpose's keys of days before `day`; how many. Raises OperationalError."""
-        first = f"{purpose}.{day.isoformat()}"
-        old = [name for name in self.bucket.load_all() if name.startswith(f"{purpose}.") and name < first]
-        for name in old:
-            self.bucket.destroy(name)
-            self._keyring.forget(name)
-        return len(old)
-
-
-class Queue:
-    """The work queue of one ledger: stream `INGEST`, a message a delivery. Safe to share between threads."""
-
-    def __init__(self, connection: Connection, seals: Seals, replicas: int = 1, name: str = "INGEST") -> None:
-        self.stream = Stream(name, name.lower(), replicas)
+    def __init__(
+        self,
+        connection: Connection,
+        seal: Callable[[Taken], bytes],
+        seal_at_hand: Callable[[Taken], bytes | None],
+        queue: str = QUEUE,
+        seen: str = SEEN,
+    ) -> None:
+        self.sealed = seal
+        self.sealed_at_hand = seal_at_hand
         self._connection = connection
-        self._seals = seals
-        own = {"max_msgs_per_subject": -1, "allow_rollup_hdrs": False, "deny_purge": False}
-        queue = durable_settings(self.stream, retention="workqueue", max_msgs=MOST_WAITING, **own)
-        connection.call(ensure(connection, self.stream, queue))
-        self._seen = Stream(f"{name}_SEEN", f"{name.lower()}_seen", replicas)
-        seen = durable_settings(self._seen, max_age=int(SEEN_FOR.total_seconds()) * 10**9, discard="old", **own)
-        connection.call(ensure(connection, self._seen, seen))
-        connection.call(
-            connection.api(f"CONSUMER.CREATE.{name}.{CONSUMER}", {"stream_name": name, "config": _consumer()})
-        )
-
-    def sealed(self, taken: Taken) -> bytes:
-        """What `store` takes. Raises OperationalError, DataError when it is too large."""
-        return self._seals.seal("queue", taken)
-
-    def sealed_at_hand(self, taken: Taken) -> bytes | None:
-        """As `sealed`, at once and for any thread; None when that asks a server."""
-        return self._seals.seal_at_hand("queue", taken)
-
-    def open(self, provider: str, stored: bytes) -> Taken:
-        """As `Seals.open`."""
-        return self._seals.open("queue", provider, stored)[0]
+        self._queue, self._seen = Stream(queue, queue.lower()), Stream(seen, seen.lower())
 
     async def store(self, provider: str, sealed: bytes) -> None:
         """Returns when the server has it on disk. To be awaited on the connection's loop. Raises OperationalError."""
         timeout_s = self._connection.request_timeout_s
-        await publish_one(self._connection, self.subject(provider), sealed, None, timeout_s=timeout_s)
-
-    def put(self, taken: Taken) -> None:
-        """`store` for callers' threads."""
-        self.put_sealed(taken.provider, self.sealed(taken))
-
-    def put_sealed(self, provider: str, sealed: bytes) -> None:
-        """Puts back what lay here before, as it was."""
-        self._connection.call(self.store(provider, sealed))
+        await publish_one(self._connection, _subject(self._queue, provider), sealed, None, timeout_s=timeout_s)
 
     async def is_used(self, provider: str, token: str, happening: str) -> bool:
         """Whether the token came with another happening before; else it is noted with this one. On any node."""
@@ -187,6 +80,55 @@ class Queue:
             return value if noted is None else noted.body
         return value
 
+
+def inlet_of_door(connection: Connection, key: LentKey) -> Inlet:
+    """With what its node gives it: a connection and a key."""
+    return Inlet(connection, key.seal, key.seal)
+
+
+def guest_at_door(user: str, password: str) -> Guest:
+    """What a door may do on the NATS server: put deliveries into the queue, and note and see what was seen before."""
+    queue, seen = QUEUE.lower(), SEEN.lower()
+    noted = f"STREAM.MSG.GET.{SEEN}"
+    services = {
+        f"{queue}.*": f"{queue}.*",
+        f"{seen}.*.*": f"{seen}.*.*",
+        f"{DOOR_API}.{noted}": f"$JS.API.{noted}",
+    }
+    return Guest("door", {"user": user, "password": password}, services)
+
+
+class Queue:
+    """The work queue of one ledger: stream `INGEST`, a message a delivery. Safe to share between threads."""
+
+    def __init__(self, connection: Connection, seals: Seals, replicas: int = 1, name: str = QUEUE) -> None:
+        self.stream = Stream(name, name.lower(), replicas)
+        self._connection = connection
+        self._seals = seals
+        seen = f"{name}_SEEN"
+        self.inlet = Inlet(connection, partial(seals.seal, "queue"), partial(seals.seal_at_hand, "queue"), name, seen)
+        own = {"max_msgs_per_subject": -1, "allow_rollup_hdrs": False, "deny_purge": False}
+        queue = durable_settings(self.stream, retention="workqueue", max_msgs=MOST_WAITING, **own)
+        connection.call(ensure(connection, self.stream, queue))
+        memory = Stream(seen, seen.lower(), replicas)
+        kept = durable_settings(memory, max_age=int(SEEN_FOR.total_seconds()) * 10**9, discard="old", **own)
+        connection.call(ensure(connection, memory, kept))
+        connection.call(
+            connection.api(f"CONSUMER.CREATE.{name}.{CONSUMER}", {"stream_name": name, "config": _consumer()})
+        )
+
+    def open(self, provider: str, stored: bytes) -> Taken:
+        """As `Seals.open`."""
+        return self._seals.open("queue", provider, stored)[0]
+
+    def put(self, taken: Taken) -> None:
+        """Returns when the server has it on disk. Raises OperationalError, DataError when it is too large."""
+        self.put_sealed(taken.provider, self.inlet.sealed(taken))
+
+    def put_sealed(self, provider: str, sealed: bytes) -> None:
+        """Puts back what lay here before, as it was."""
+        self._connection.call(self.inlet.store(provider, sealed))
+
     def depth(self) -> Depth:
         """How many deliveries wait or are being recorded, and how old the oldest is. Raises OperationalError."""
         held = self._connection.call(state(self._connection, self.stream))
@@ -200,16 +142,15 @@ class Queue:
 
     def subject(self, provider: str) -> str:
         """Where a provider's deliveries lie."""
-        return f"{self.stream.prefix}.{provider}"
+        return _subject(self.stream, provider)
 
     def provider_of(self, subject: str) -> str:
         """The provider that a subject names."""
         return subject[len(self.stream.prefix) + 1 :]
 
 
-def _name_of(purpose: str, at: datetime) -> str:
-    """The name of the key of that day."""
-    return f"{purpose}.{at.date().isoformat()}"
+def _subject(stream: Stream, provider: str) -> str:
+    return f"{stream.prefix}.{provider}"
 
 
 def _consumer() -> dict[str, Any]:
@@ -226,7 +167,3 @@ def _consumer() -> dict[str, Any]:
 
 def _first_s(held: Mapping[str, Any]) -> float:
     return time_ns_of(held["first_ts"]) / 1e9
-
-
-def _context(name: str, provider: str) -> bytes:
-    return f"rapport ingest|{name}|{provider}".encode()

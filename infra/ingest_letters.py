@@ -16,8 +16,8 @@ from uuid import uuid4
 from eventsourcing.persistence import OperationalError
 
 from infra.crypto.sealing import SealBrokenError
-from infra.ingest import Seals, Taken
 from infra.ingest_parts import without
+from infra.ingest_seals import Seals, Taken
 from infra.jetstream import ApiError, Connection
 from infra.jetstream.batch import CONFLICTS, publish_one
 from infra.jetstream.stream import (

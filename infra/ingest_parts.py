@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import orjson
 
-from infra.ingest import Taken
+from infra.ingest_seals import Taken
 
 
 def without(taken: Taken, names: Callable[[bytes], bool]) -> Taken | None:

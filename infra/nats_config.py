@@ -61,13 +61,15 @@ def _holds_files(folder: Path) -> bool:
 
 
 def logins(path: Path) -> dict[str, str]:
-    """User and password of either account; what the file lacks (an older one has no system account) is made."""
+    """User and password of each account; what the file lacks (an older one has fewer) is made."""
     kept = json.loads(path.read_bytes()) if path.exists() else {}
     made = {
         "user": "rapport",
         "password": secrets.token_urlsafe(24),
         "system_user": "system",
         "system_password": secrets.token_urlsafe(24),
+        "door_user": "door",
+        "door_password": secrets.token_urlsafe(24),
     }
     if made.keys() - kept.keys():
         write_private(path, json.dumps(made | kept))

@@ -25,8 +25,10 @@ from typing import IO, Any, Self
 
 from eventsourcing.persistence import OperationalError
 
-from infra.feed_access import all_accounts, all_exports
+from infra.feed_access import subscriber
+from infra.ingest import guest_at_door
 from infra.jetstream.connection import Connection
+from infra.nats_accounts import Guest, all_accounts, all_exports
 from infra.nats_config import ACCOUNT, NAMELESS, go_runtime, logins, name_account, subscribers, write_private
 
 CONFIG = """\
@@ -41,7 +43,7 @@ max_payload: 8MB
 accounts {{
   $SYS {{ users: [ {{ user: {system_user}, password: {system_password} }} ] }}
   {account} {{ jetstream: enabled, users: [ {{ user: {user}, password: {password} }} ], exports: {exports} }}
-  {subscribers}
+  {guests}
 }}
 jetstream {{
   store_dir: {store_dir}
@@ -63,9 +65,9 @@ class EmbeddedServer:
     """A nats-server with JetStream in `data_dir`, listening on 127.0.0.1.
 
     It acknowledges nothing before it is on disk (`sync_interval: always`). Without `port` it takes a free one. The
-    users, one of the ledger's account and one of the server's own, get generated passwords, kept in the folder and
-    readable by its owner only. The ledger has an account of its own, as has each subscriber of the feed
-    (`infra.feed_access`).
+    users, one each of the ledger's account, the server's own and the door's, get generated passwords, kept in the
+    folder and readable by its owner only. The door for deliveries and each subscriber of the feed have an account of
+    their own and may use some of the ledger's services (`infra.nats_accounts`).
     """
 
     def __init__(self, data_dir: Path, *, port: int | None = None, start_timeout_s: float = 60.0) -> None:
@@ -98,6 +100,11 @@ class EmbeddedServer:
     def url(self) -> str:
         """`nats://user:password@127.0.0.1:port`."""
         return self._url("user", "password")
+
+    @property
+    def door_url(self) -> str:
+        """The same server with the login of the door; see `infra.ingest.guest_at_door`."""
+        return self._url("door_user", "door_password")
 
     @property
     def system_url(self) -> str:
@@ -219,12 +226,13 @@ class EmbeddedServer:
             "store_dir": str(self.data_dir),
         }
         quoted = {key: json.dumps(value, ensure_ascii=False) for key, value in texts.items()}
-        accounts = {
-            "account": ACCOUNT,
-            "exports": all_exports(self._subscribers),
-            "subscribers": all_accounts(self._subscribers, ACCOUNT),
-        }
+        guests = self._guests()
+        accounts = {"account": ACCOUNT, "exports": all_exports(guests), "guests": all_accounts(guests, ACCOUNT)}
         write_private(self._config_path, CONFIG.format(port=port, **quoted, **accounts))
+
+    def _guests(self) -> list[Guest]:
+        door = guest_at_door(self._logins["door_user"], self._logins["door_password"])
+        return [door, *(subscriber(name, nkey) for name, nkey in sorted(self._subscribers.items()))]
 
     def _launch(self, binary: Path, server_lock: IO[bytes]) -> subprocess.Popen[bytes]:
         for leftover in self.data_dir.glob("*.ports"):

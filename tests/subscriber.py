@@ -1,4 +1,4 @@
-"""A subscriber's client: a real connection to a real server, by the key that `subscribers add` hands out."""
+"""A guest's client: a real connection to a real server, by the key that `subscribers add` hands out, or the door's."""
 
 from __future__ import annotations
 
@@ -60,15 +60,16 @@ class Client(WireClient):
 
 
 @asynccontextmanager
-async def logged_in(server: str, seed: str) -> AsyncIterator[Client]:
-    """Raises a nats error when the key is refused."""
-    pair, client = Nkey.read(seed), Client()
-    client.refusals, client.public_nkey = [], pair.public
+async def logged_in(server: str, seed: str | None = None) -> AsyncIterator[Client]:
+    """By key, or by what the address says. Raises a nats error when that is refused."""
+    pair, client = seed and Nkey.read(seed), Client()
+    client.refusals, client.public_nkey = [], pair and pair.public
 
     async def note(error: Exception) -> None:
         client.refusals.append(str(error))
 
-    await client.connect(server, signature_cb=pair.sign, error_cb=note, allow_reconnect=False, connect_timeout=2)
+    signing = {"signature_cb": pair.sign} if pair else {}
+    await client.connect(server, error_cb=note, allow_reconnect=False, connect_timeout=2, **signing)
     try:
         yield client
     finally:

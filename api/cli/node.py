@@ -49,7 +49,8 @@ def up(
     settings = context.obj.model_copy(update=given)
     listener = bind(settings)
     with contextlib.closing(listener), contextlib.ExitStack() as stack:
-        door = Door(listener, partial(stand, settings))
+        keyless = settings.model_copy(update={"master_key": None, "signing_key": None})
+        door = Door(listener, partial(stand, keyless))
         stack.callback(door.stop)
         with building_bar(quiet=False) as note:
             node = stack.enter_context(Node(settings, note, door))

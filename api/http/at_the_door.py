@@ -19,7 +19,7 @@ from starlette.applications import Starlette
 from starlette.types import Receive, Scope, Send
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
-from api.handing import CONNECTION, FIGURES, READY, SETTINGS, STOP, WORD, received, send
+from api.handing import CONNECTION, FIGURES, KEY, READY, SETTINGS, STOP, WORD, Frame, received, send
 from api.http import problems
 from api.http.arriving import Arriving
 from api.http.connections import Connections
@@ -30,8 +30,8 @@ from api.http.traced import Traced
 from api.http.webhooks import Door
 from api.reception import Reception
 from infra import tracing
-from infra.crypto.master import master_key
-from infra.ingest import Queue, Seals
+from infra.ingest import DOOR_API, inlet_of_door
+from infra.ingest_seals import DayKey, LentKey
 from infra.jetstream import Connection
 from infra.jetstream.access import access
 from infra.logging import fault_of
@@ -45,6 +45,7 @@ GRACE_S = 5
 MOST_WAITING = 32
 """Connections that the node has not taken yet. Each holds a file, of which a process has 1,024 as a rule."""
 CUT_OFF = "deliveries are answered 503: the door has no connection to NATS"
+KEYLESS = "deliveries are answered 503: the door does not know which key they are to be sealed under"
 BUSY = (
     b"HTTP/1.1 503 Service Unavailable\r\nContent-Type: application/problem+json\r\nRetry-After: 1\r\n"
     b"Connection: close\r\nContent-Length: %d\r\n\r\n%b"
@@ -180,11 +181,14 @@ def stand(settings: Settings, listener: socket.socket, channel: socket.socket) -
     if first is None or first.kind != SETTINGS:
         return
     to_node = ToNode(channel)
+    lent = LentKey()
     asked_to_stop = threading.Event()
 
     def watch() -> None:
         for frame in frames:
-            if frame.kind == STOP:
+            if frame.kind == KEY:
+                lent.lend(_key_in(frame))
+            elif frame.kind == STOP:
                 if not to_node.is_started:
                     os._exit(0)
                 asked_to_stop.set()
@@ -193,8 +197,8 @@ def stand(settings: Settings, listener: socket.socket, channel: socket.socket) -
     threading.Thread(target=watch, name="rapport-watching", daemon=True).start()
     over = tracing.start()
     try:
-        with _reception(settings, json.loads(first.body), to_node) as (connection, reception):
-            to_node.word = lambda: None if connection.is_connected else CUT_OFF
+        with _reception(settings, json.loads(first.body)["url"], lent, to_node) as (connection, reception):
+            to_node.word = lambda: CUT_OFF if not connection.is_connected else None if lent.is_good else KEYLESS
             serving = _serve(reception, to_node, listener, asked_to_stop)
             # On the connection's own loop: what goes to the server and comes back waits for no other thread.
             asyncio.run_coroutine_threadsafe(serving, connection.loop).result()
@@ -202,16 +206,23 @@ def stand(settings: Settings, listener: socket.socket, channel: socket.socket) -
         over()
 
 
+def _key_in(frame: Frame) -> DayKey:
+    said = json.loads(frame.body)
+    return DayKey(said["name"], bytes.fromhex(said["key"]))
+
+
 @contextmanager
 def _reception(
-    settings: Settings, given: dict[str, str | None], to_node: ToNode
+    settings: Settings, url: str | None, key: LentKey, to_node: ToNode
 ) -> Iterator[tuple[Connection, Reception]]:
-    servers = settings.nats_access() or access(given["url"] or "")
-    secret = settings.master_key.get_secret_value() if settings.master_key else None
-    master = master_key(secret, settings.master_key_file, given["master_key_id"])
-    with Connection(servers) as connection:
-        queued = Queue(connection, Seals(connection, master, settings.replicas), settings.replicas)
-        with closing(Reception(connection, queued, WebhookSecrets(settings.webhooks_file), to_node)) as reception:
+    """At the embedded server's `url` with what a door may do there; at a cluster with the node's login."""
+    if url is None:
+        connection = Connection(settings.nats_access() or "", jetstream=False)
+    else:
+        connection = Connection(access(url), jetstream=False, api_prefix=DOOR_API)
+    with connection:
+        inlet = inlet_of_door(connection, key)
+        with closing(Reception(connection, inlet, WebhookSecrets(settings.webhooks_file), to_node)) as reception:
             yield connection, reception
 
 

@@ -15,7 +15,8 @@ from api.http.reads import WRITES, reads_nothing
 from api.http.roles import OPERATORS
 from api.node import Node
 from infra.deliveries import KEPT
-from infra.feed_access import API, account, exports
+from infra.feed_access import API, subscriber
+from infra.nats_accounts import account, exports
 from infra.outbound import AddressRefused, check_where
 from infra.subscriber import NAME, Subscriber, SubscriberRefused, Webhook
 
@@ -140,10 +141,8 @@ def described(node: Node, subscriber: Subscriber) -> dict[str, Any]:
 
 def _configuration(name: str, nkey: str, stream: str) -> dict[str, str]:
     """What the operator of a cluster puts into its servers' configuration."""
-    return {
-        "exports": ",\n".join(exports(name, stream)),
-        "accounts": account(name, nkey, LEDGER_ACCOUNT, stream),
-    }
+    guest = subscriber(name, nkey, stream)
+    return {"exports": ",\n".join(exports(guest)), "accounts": account(guest, LEDGER_ACCOUNT)}
 
 
 def _refused(error: SubscriberRefused) -> JSONResponse:

@@ -29,7 +29,7 @@ from api.intake import Intake
 from api.reception import SHORT_BYTES, Reception
 from consumers.webhooks.delivery import Answered, Asking, Delivery, ProvedByToken, Provider, Refused, Untimed
 from domain.event import utc_now
-from infra.ingest import Taken
+from infra.ingest_seals import Taken
 from infra.webhook_secrets import WebhooksRefused, fingerprint_of
 
 MAX_BODY_BYTES = 4_000_000

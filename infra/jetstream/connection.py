@@ -32,9 +32,9 @@ READ_TRY_S = 2.0  # a cluster that elects a leader answers nothing, and later an
 class Connection:
     """Connects at once, reconnects for as long as it is open.
 
-    `servers` are an `Access`, or what `access` takes. With `jetstream=False` any NATS server will do. `options` go to
-    nats-py. Raises OperationalError within `connect_timeout_s` when no server answers, when the login is refused, when
-    TLS cannot be agreed on, and when the server has no JetStream.
+    `servers` are an `Access`, or what `access` takes. With `jetstream=False` any NATS server will do; `api_prefix` is
+    what `$JS.API` is called here. `options` go to nats-py. Raises OperationalError within `connect_timeout_s` when no
+    server answers, when the login is refused, when TLS cannot be agreed on, and when the server has no JetStream.
     """
 
     def __init__(
@@ -44,11 +44,13 @@ class Connection:
         connect_timeout_s: float = 5.0,
         request_timeout_s: float = 10.0,
         jetstream: bool = True,
+        api_prefix: str = "$JS.API",
         **options: Any,
     ) -> None:
         way = servers if isinstance(servers, Access) else access(servers)
         self.servers = way.servers
         self.request_timeout_s = request_timeout_s
+        self._api_prefix = api_prefix
         self.loop = asyncio.new_event_loop()
         self._process = os.getpid()
         self.breaks = 0
@@ -226,9 +228,9 @@ class Connection:
     async def api(
         self, name: str, request: dict[str, Any] | None = None, timeout_s: float | None = None
     ) -> dict[str, Any]:
-        """A call of `$JS.API.<name>`. Raises ApiError when JetStream refuses, ConnectionLost when it is silent."""
+        """A call of JetStream's API. Raises ApiError when JetStream refuses, ConnectionLost when it is silent."""
         body = orjson.dumps(request) if request else b""
-        reply = await self.request(f"$JS.API.{name}", body, timeout_s=timeout_s)
+        reply = await self.request(f"{self._api_prefix}.{name}", body, timeout_s=timeout_s)
         return read_api_reply(reply.body)
 
     async def read_api(self, name: str, request: dict[str, Any] | None = None) -> dict[str, Any]:

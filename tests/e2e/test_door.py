@@ -6,6 +6,7 @@ import os
 import signal
 import socket
 import time
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
@@ -16,6 +17,7 @@ from uuid import uuid4
 import httpx
 import pytest
 
+from infra.jetstream import Connection
 from infra.settings import Settings
 from infra.webhook_secrets import WebhookSecrets
 from tests.deliveries import of_sendgrid, sendgrid_event, sendgrid_secret
@@ -93,6 +95,22 @@ def test_a_delivery_is_answered_while_the_node_stands_still(tmp_path: Path) -> N
             os.kill(process.pid, signal.SIGCONT)
         soon(lambda: client.get("/v1/status").json()["ledger"]["messages"] == before + 5, "the events")
         soon(lambda: received(client) == 5, "the figures")
+
+
+def test_the_door_is_on_the_nats_server_as_itself(tmp_path: Path) -> None:
+    """Not as the node, which may do anything with the ledger and its keys; what its login may is tested elsewhere."""
+    with serving(tmp_path / "data") as (_, client):
+        assert delivered(connected(client)) == 202
+        nats = tmp_path / "data" / "nats"
+        login = json.loads((nats / "nats-login.json").read_bytes())
+        (ports,) = nats.glob("*.ports")
+        address = json.loads(ports.read_bytes())["nats"][0].rpartition("/")[2]
+        system = f"nats://{login['system_user']}:{login['system_password']}@{address}"
+        with Connection(system, jetstream=False) as connection:
+            asked = connection.request("$SYS.REQ.SERVER.PING.CONNZ", b'{"auth": true}')
+            found = json.loads(connection.call(asked).body)["data"]["connections"]
+    assert Counter(one["account"] for one in found)["door"] == 1
+    assert {one["authorized_user"] for one in found if one["account"] == "door"} == {"door"}
 
 
 def test_who_waits_for_a_node_that_stands_still_leaves_room_for_deliveries(tmp_path: Path) -> None:

@@ -29,7 +29,7 @@ from domain import candidate as c
 from domain.event import utc_now
 from domain.upcasters import UPCASTERS, Step
 from infra.crypto import sealing
-from infra.ingest import Taken
+from infra.ingest_seals import Taken
 from infra.jetstream.stream import erase_messages
 from infra.logging import configure
 from infra.nats_server import EmbeddedServer

@@ -24,7 +24,7 @@ from api.http import role_table
 from api.http.roles import Role
 from api.node import Node
 from domain.event import utc_now
-from infra.ingest import Taken
+from infra.ingest_seals import Taken
 from tests.integration.test_http import did, record, running
 
 ADA = "ada@example.com"

@@ -33,8 +33,9 @@ from consumers.webhooks.delivery import Delivery
 from consumers.webhooks.registry import PROVIDERS
 from infra import ingest as infra_ingest
 from infra.crypto.sealing import SealBrokenError
-from infra.ingest import Depth, Taken
+from infra.ingest import Depth
 from infra.ingest_letters import Letters
+from infra.ingest_seals import Taken
 from infra.jetstream import server_clock
 from infra.jetstream.stream import state
 from infra.sns_certificates import SnsCertificates
@@ -113,7 +114,7 @@ def stored(node: Node) -> int:
 
 def queued(node: Node, *deliveries: Taken, attempt: int = 1) -> list[settling.Message]:
     """Deliveries as they come from the queue, each from a place of its own where nothing else ever lies."""
-    sealed = [(t.provider, node.intake.queue.sealed(t)) for t in deliveries]
+    sealed = [(t.provider, node.intake.queue.inlet.sealed(t)) for t in deliveries]
     return [settling.Message(*one, attempt, uuid4().int) for one in sealed]
 
 

@@ -1,0 +1,156 @@
+"""Deliveries sealed, before they leave the process, under a key of the day.
+
+A delivery is personal in ways nobody can tell beforehand. Such a key is destroyed some days later: a message that was
+acknowledged or has grown old is removed by the server without being overwritten, and what is left of it in a block file
+can then be read by nobody.
+"""
+
+import re
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import date, datetime
+from typing import Any, NamedTuple
+
+import orjson
+from eventsourcing.persistence import OperationalError
+
+from infra.crypto import sealing
+from infra.crypto.keyring import Keyring
+from infra.crypto.master import MasterKey
+from infra.crypto.sealing import SealBrokenError
+from infra.jetstream import Bucket, Connection
+from infra.jetstream.server_clock import ServerClock
+
+KEPT_SECRET = frozenset({"authorization", "proxy-authorization", "cookie"})
+"""Headers that say who may send, which nobody needs for reading; they are not stored."""
+LENT_FOR_S = 20 * 3_600.0
+"""So long a door may seal under a key that it was told of. None is destroyed within a day of its own (`destroy_before`
+with `Queue.keys_needed_from`)."""
+_DAY = 10
+_NAME = re.compile(r"[a-z]+\.\d{4}-\d\d-\d\d\Z")
+
+
+@dataclass(frozen=True, slots=True)
+class Taken:
+    """A delivery as it was taken. With `records`, `body` is a JSON array of interaction records in place of it."""
+
+    provider: str
+    received_at: datetime
+    headers: Mapping[str, str] = field(repr=False)
+    body: bytes = field(repr=False)
+    records: bool = False
+    again_at: datetime | None = None
+    """When it came, where the same bytes had first come at `received_at`, and that is what counts."""
+    correlation: str | None = None
+    """Of the request that brought it; of everything that comes of it."""
+
+
+class DayKey(NamedTuple):
+    """A key and its name, `<purpose>.<day>`."""
+
+    name: str
+    key: bytes
+
+
+class Seals:
+    """Sealing under keys of the day, `<purpose>.<day>`, in a bucket of their own: `queue` or `dead`."""
+
+    def __init__(self, connection: Connection, master: MasterKey, replicas: int = 1) -> None:
+        self.bucket = Bucket(connection, "ingest_keys", replicas=replicas)
+        self._keyring = Keyring(self.bucket, master)
+        self.clock = ServerClock(connection, self.bucket.stream)
+        """Which day it is: by its own clock a node could destroy the key that another one seals under."""
+
+    def seal(self, purpose: str, taken: Taken, more: Mapping[str, Any] | None = None) -> bytes:
+        """`<day><sealed>`, bound to purpose, day and provider. Raises OperationalError when there is no key."""
+        return _sealed(self.key_of_today(purpose), taken, more)
+
+    def seal_at_hand(self, purpose: str, taken: Taken) -> bytes | None:
+        """As `seal`, for a thread that runs an event loop; None when a server must be asked for the day or its key."""
+        now = self.clock.now_if_set()
+        if now is None or not self._keyring.is_at_hand(name := _name_of(purpose, now)):
+            return None
+        return _sealed(self._key(name), taken)
+
+    def key_of_today(self, purpose: str) -> DayKey:
+        """The key that is sealed under now, made if there is none yet. Raises OperationalError."""
+        return self._key(_name_of(purpose, self.clock.now()))
+
+    def _key(self, name: str) -> DayKey:
+        return DayKey(name, self._keyring.make([name])[name])
+
+    def open(self, purpose: str, provider: str, stored: bytes) -> tuple[Taken, dict[str, Any]]:
+        """What was sealed. Raises SealBrokenError when it cannot be opened, now or ever; OperationalError."""
+        name = f"{purpose}.{stored[:_DAY].decode('ascii', 'replace')}"
+        key = self._keyring.existing([name]).get(name) if _NAME.match(name) else None
+        if key is None:
+            raise SealBrokenError("the key of its day is gone")
+        head, _, body = sealing.unseal(key, stored[_DAY:], _context(name, provider)).partition(b"\n")
+        found = orjson.loads(head)
+        again_at = datetime.fromisoformat(found["again_at"]) if found.get("again_at") else None
+        received_at = datetime.fromisoformat(found["received_at"])
+        taken = Taken(
+            provider, received_at, found["headers"], body, found["records"], again_at, found.get("correlation")
+        )
+        return taken, found["more"]
+
+    def destroy_before(self, purpose: str, day: date) -> int:
+        """Destroys the purpose's keys of days before `day`; how many. Raises OperationalError."""
+        first = f"{purpose}.{day.isoformat()}"
+        old = [name for name in self.bucket.load_all() if name.startswith(f"{purpose}.") and name < first]
+        for name in old:
+            self.bucket.destroy(name)
+            self._keyring.forget(name)
+        return len(old)
+
+
+class LentKey:
+    """The key of the day, lent by the node to its door, which can get at no other. Safe to share between threads."""
+
+    def __init__(self) -> None:
+        self._key: DayKey | None = None
+        self._at = (0.0, 0.0)
+
+    def lend(self, key: DayKey) -> None:
+        """Seals under this one from now on."""
+        self._at = (time.monotonic(), time.time())
+        self._key = key
+
+    @property
+    def is_good(self) -> bool:
+        """Whether there is one that cannot have been destroyed: a node lends it anew again and again."""
+        monotonic_s, wall_s = self._at
+        passed_s = max(time.monotonic() - monotonic_s, time.time() - wall_s)  # it may have slept, or been set back
+        return self._key is not None and passed_s < LENT_FOR_S
+
+    def seal(self, taken: Taken) -> bytes:
+        """As `Seals.seal`, for the queue. Raises OperationalError when there is none that is good."""
+        if self._key is None or not self.is_good:
+            raise OperationalError("the node has not said for long which key deliveries are sealed under")
+        return _sealed(self._key, taken)
+
+
+def _sealed(key: DayKey, taken: Taken, more: Mapping[str, Any] | None = None) -> bytes:
+    head = {
+        "received_at": taken.received_at.isoformat(),
+        "headers": {name: value for name, value in taken.headers.items() if name not in KEPT_SECRET},
+        "records": taken.records,
+        "again_at": None if taken.again_at is None else taken.again_at.isoformat(),
+        "correlation": taken.correlation,
+        "more": more or {},
+    }
+    text = orjson.dumps(head) + b"\n" + taken.body
+    try:
+        return key.name.rpartition(".")[2].encode() + sealing.seal(key.key, text, _context(key.name, taken.provider))
+    except SealBrokenError as error:
+        raise OperationalError(f"the key of the day cannot be used: {error}") from error
+
+
+def _name_of(purpose: str, at: datetime) -> str:
+    """The name of the key of that day."""
+    return f"{purpose}.{at.date().isoformat()}"
+
+
+def _context(name: str, provider: str) -> bytes:
+    return f"rapport ingest|{name}|{provider}".encode()
