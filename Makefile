@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
-WORKERS ?= auto
+WORKERS ?= $(shell $(PYTHON) -c "import os; print(3 * (os.cpu_count() or 2) // 2)") # a third of them waits, for a disk or a timer
 export PYTHONDONTWRITEBYTECODE := # compiled once, not anew for every command that the tests start
 
 .DEFAULT_GOAL := help
