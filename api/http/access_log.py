@@ -6,6 +6,8 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Query
 from fastapi.responses import JSONResponse, Response
 
+from api.http.answers import answers
+from api.http.answers.compliance import AccessRecords, AccessVerification
 from api.http.asking import AskedFirst
 from api.http.parameters import NodeUpToDate
 from api.http.problems import problem
@@ -22,7 +24,12 @@ MOST = 10_000
 router = APIRouter(route_class=AskedFirst, prefix="/v1/access-log", tags=["compliance"])
 
 
-@router.get("", summary="Who read what, oldest first", openapi_extra=reads(Read.ACCESS_LOG) | OFFICERS)
+@router.get(
+    "",
+    summary="Who read what, oldest first",
+    openapi_extra=reads(Read.ACCESS_LOG) | OFFICERS,
+    responses=answers(AccessRecords),
+)
 def entries(
     node: NodeUpToDate,
     seen: Noting,
@@ -55,7 +62,12 @@ def entries(
     return {"records": [as_document(entry) for entry in page], "next": more}
 
 
-@router.get("/verification", summary="Is the log whole?", openapi_extra=reads(Read.ACCESS_LOG) | OFFICERS)
+@router.get(
+    "/verification",
+    summary="Is the log whole?",
+    openapi_extra=reads(Read.ACCESS_LOG) | OFFICERS,
+    responses=answers(AccessVerification),
+)
 def verification(
     node: NodeUpToDate, head: Annotated[str | None, Query(description="one that was noted, NUMBER:HASH")] = None
 ) -> Response:

@@ -17,6 +17,8 @@ from fastapi.responses import JSONResponse, StreamingResponse
 from pydantic import BaseModel, ConfigDict, Field
 
 from api import sql
+from api.http.answers import answers
+from api.http.answers.operations import Parts, Table
 from api.http.asking import AskedFirst
 from api.http.callers import Calling
 from api.http.parameters import Cursor, NodeUpToDate
@@ -83,6 +85,7 @@ def run(
     "/v1/sql/catalogue",
     summary="Tables, views and macros to ask",
     openapi_extra=reads_nothing("names and comments of tables and columns") | EVERY_ROLE,
+    responses=answers(list[Table]),
 )
 def describe(
     cursor: Cursor, caller: Calling, name: Annotated[str | None, Query(description="one of them; all if absent")] = None
@@ -188,6 +191,7 @@ async def snapshot(
     "/v1/export/parts",
     summary="The mirror by day and shard, for an export",
     openapi_extra=reads_nothing("counts of events by day") | COPIES,
+    responses=answers(Parts),
 )
 def parts(
     node: NodeUpToDate, shards: Annotated[int, Query(description="how many; a power of two up to 256")] = 1

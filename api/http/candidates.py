@@ -6,7 +6,8 @@ from fastapi import APIRouter, Query
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel, ConfigDict, Field
 
-from api.http.answers import Profile, Timeline, answers
+from api.http.answers import answers, recorded_or_known
+from api.http.answers.relationships import Profile, Recorded, Timeline
 from api.http.asking import AskedFirst
 from api.http.callers import Caller, Calling
 from api.http.interactions import record_all
@@ -64,7 +65,10 @@ class MergeRequest(UnmergeRequest):
 
 
 @router.post(
-    "/v1/candidates/{ref:path}/merge", summary="Two records are one person", openapi_extra=WRITES | PERSON | TAKES_KEY
+    "/v1/candidates/{ref:path}/merge",
+    summary="Two records are one person",
+    openapi_extra=WRITES | PERSON | TAKES_KEY,
+    responses=recorded_or_known(Recorded),
 )
 def merge(candidate: CandidateId, request: MergeRequest, node: NodeUpToDate, caller: Calling) -> JSONResponse:
     """Records `merged` on the record `ref` names; nothing is copied or lost, and it can be undone."""
@@ -73,7 +77,10 @@ def merge(candidate: CandidateId, request: MergeRequest, node: NodeUpToDate, cal
 
 
 @router.post(
-    "/v1/candidates/{ref:path}/unmerge", summary="The merge was a mistake", openapi_extra=WRITES | PERSON | TAKES_KEY
+    "/v1/candidates/{ref:path}/unmerge",
+    summary="The merge was a mistake",
+    openapi_extra=WRITES | PERSON | TAKES_KEY,
+    responses=recorded_or_known(Recorded),
 )
 def unmerge(candidate: CandidateId, request: UnmergeRequest, node: NodeUpToDate, caller: Calling) -> JSONResponse:
     """Both records stand for themselves again, exactly as without the merge."""

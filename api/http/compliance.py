@@ -7,7 +7,8 @@ from fastapi.responses import Response
 
 from api.histories import now_of_any
 from api.http import rendering
-from api.http.answers import Contactability, answers
+from api.http.answers import answers
+from api.http.answers.compliance import ConsentRecords, Contactability, Evidence, Trail
 from api.http.asking import AskedFirst
 from api.http.consent_record import consent_records
 from api.http.parameters import AsOfOrNow, CandidateId, KnownAt, NodeUpToDate
@@ -28,6 +29,7 @@ router = APIRouter(route_class=AskedFirst, prefix="/v1/compliance", tags=["compl
     "/candidates/{ref:path}/trail",
     summary="Replay one person's consent trail",
     openapi_extra=reads(Read.TRAIL) | OFFICERS,
+    responses=answers(Trail | ConsentRecords),
 )
 def consent_trail(
     candidate: CandidateId,
@@ -49,6 +51,7 @@ def consent_trail(
     "/candidates/{ref:path}/evidence",
     summary="Prove one person's consent trail to an outsider",
     openapi_extra=reads(Read.EVIDENCE) | OFFICERS,
+    responses=answers(Evidence),
 )
 def evidence(
     node: NodeUpToDate,

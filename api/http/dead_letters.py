@@ -11,7 +11,8 @@ from fastapi import APIRouter, Path, Query, Request
 from fastapi.responses import JSONResponse, Response
 from pydantic import BaseModel, ConfigDict, Field
 
-from api.http.answers import DeadLetters, answers
+from api.http.answers import answers
+from api.http.answers.operations import DeadDeliveryOpened, DeadLetters, Retry
 from api.http.asking import AskedFirst
 from api.http.paging import After, Limit, NoSuchPlace
 from api.http.parameters import NodeUpToDate
@@ -126,6 +127,7 @@ def _of_ingest(letter: Letter) -> dict[str, Any]:
     "/v1/dead-letters/{letter}",
     summary="What a provider sent, as it is kept",
     openapi_extra=reads(Read.DEAD_LETTERS) | OFFICERS,
+    responses=answers(DeadDeliveryOpened),
 )
 def show(
     request: Request, letter: Annotated[str, Path(pattern=f"^{LETTER.pattern}$", description="i12 or u12")]
@@ -164,6 +166,7 @@ def _text(body: bytes) -> str:
     "/v1/dead-letters/retry",
     summary="Try dead letters again",
     openapi_extra=reads(Read.DEAD_LETTERS) | OPERATORS,
+    responses=answers(Retry),
 )
 def retry_dead_letters(node: NodeUpToDate, request: RetryRequest | None = None) -> Response:
     """Of the views: what can be read now goes in, and what waited behind it counts from then on. Of ingest: each goes

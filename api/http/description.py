@@ -4,6 +4,7 @@ from typing import Any
 
 from fastapi import FastAPI
 
+from api.http.answers.relationships import InteractionOutcomes, Recorded
 from api.http.roles import BEARER
 from api.http.streaming import NDJSON
 from domain.interaction import Interaction
@@ -32,6 +33,8 @@ REFUSALS: dict[int | str, dict[str, Any]] = {
 _SCHEMAS = "#/components/schemas/{model}"
 _INTERACTION = Interaction.model_json_schema(ref_template=_SCHEMAS)
 _INTERACTION_REFERS_TO: dict[str, Any] = _INTERACTION.pop("$defs")
+_OUTCOMES_SCHEMA = InteractionOutcomes.model_json_schema(ref_template=_SCHEMAS)
+_OUTCOMES_REFER_TO: dict[str, Any] = _OUTCOMES_SCHEMA.pop("$defs")
 _ONE = {"$ref": _SCHEMAS.format(model="Interaction")}
 _EXAMPLES: dict[str, Any] = {
     "sourced": {
@@ -68,6 +71,7 @@ _EXAMPLES: dict[str, Any] = {
         },
     ],
 }
+_RECORDED, _SEVERAL = ({"$ref": _SCHEMAS.format(model=model.__name__)} for model in (Recorded, InteractionOutcomes))
 _OUTCOMES = {"description": "recorded, or known already; of several, what became of each"}
 INTERACTIONS: dict[str, Any] = {
     "requestBody": {
@@ -81,8 +85,8 @@ INTERACTIONS: dict[str, Any] = {
         },
     },
     "responses": {
-        "200": _OUTCOMES | {"content": {"application/json": {"schema": {"type": "object"}}, NDJSON: {}}},
-        "201": {"description": "recorded", "content": {"application/json": {"schema": {"type": "object"}}}},
+        "200": _OUTCOMES | {"content": {"application/json": {"schema": {"anyOf": [_RECORDED, _SEVERAL]}}, NDJSON: {}}},
+        "201": {"description": "recorded", "content": {"application/json": {"schema": _RECORDED}}},
     },
 }
 """For `openapi_extra` of the route that reads its body by itself."""
@@ -95,7 +99,8 @@ def describe(app: FastAPI) -> None:
     def whole() -> dict[str, Any]:
         document = described()
         components = document.setdefault("components", {})
-        own = {"Problem": PROBLEM, "Interaction": _INTERACTION} | _INTERACTION_REFERS_TO
+        own = {"Problem": PROBLEM, "Interaction": _INTERACTION, "InteractionOutcomes": _OUTCOMES_SCHEMA}
+        own |= _INTERACTION_REFERS_TO | _OUTCOMES_REFER_TO
         components.setdefault("schemas", {}).update(own)
         bearer = {"type": "http", "scheme": "bearer", "description": "a role's token, or the identity provider's"}
         components.setdefault("securitySchemes", {})[BEARER] = bearer

@@ -6,7 +6,8 @@ from fastapi import APIRouter, Query
 from fastapi.responses import PlainTextResponse
 from pydantic import BaseModel, ConfigDict, Field
 
-from api.http.answers import Ranking, answers
+from api.http.answers import answers
+from api.http.answers.relationships import Engagement, Ranking, WhatIfRanking
 from api.http.asking import AskedFirst
 from api.http.callers import Caller, Calling
 from api.http.parameters import (
@@ -83,6 +84,7 @@ def model() -> str:
     "/v1/engagement/what-if",
     summary="The ranking that another model would give",
     openapi_extra=reads(Read.RANKING) | EVERY_ROLE,
+    responses=answers(WhatIfRanking),
 )
 def compare(request: WhatIf, node: NodeUpToDate, seen: Noting, caller: Calling) -> dict[str, Any]:
     """Beside the ranks and scores of the model in force, which stays as it is. An analyst is shown no names."""
@@ -98,6 +100,7 @@ def compare(request: WhatIf, node: NodeUpToDate, seen: Noting, caller: Calling) 
     "/v1/engagement/{ref:path}",
     summary="One person's score at a moment",
     openapi_extra=reads(Read.EXPLANATION) | PERSON,
+    responses=answers(Engagement),
 )
 def show(
     candidate: CandidateId,

@@ -6,6 +6,8 @@ from fastapi import APIRouter, Path
 from fastapi.responses import PlainTextResponse, Response
 from pydantic import BaseModel, ConfigDict, Field
 
+from api.http.answers import answers
+from api.http.answers import compliance as described
 from api.http.asking import AskedFirst
 from api.http.callers import Calling
 from api.http.paging import After, Limit, page
@@ -46,7 +48,9 @@ class Asked(BaseModel):
     purge: Annotated[bool, Field(description="remove the stored bodies of the events as well; hashes remain")] = False
 
 
-@router.post("", summary="Erase a person, for good", openapi_extra=WRITES | OFFICERS)
+@router.post(
+    "", summary="Erase a person, for good", openapi_extra=WRITES | OFFICERS, responses=answers(described.Erasure)
+)
 def erase(asked: Asked, node: NodeUpToDate, caller: Calling) -> Any:
     """With every record merged with theirs. When this answers nothing can be read of them any more; the bodies are
     removed where that is asked for (`purge`), the file is written anew and the certificate issued soon after
@@ -60,14 +64,21 @@ def erase(asked: Asked, node: NodeUpToDate, caller: Calling) -> Any:
     return _shown(node.erasing.erase(candidate_id, ground, by, asked.request, purge=asked.purge))
 
 
-@router.get("", summary="The erasures there were", openapi_extra=NOBODY | OFFICERS)
+@router.get(
+    "", summary="The erasures there were", openapi_extra=NOBODY | OFFICERS, responses=answers(described.Erasures)
+)
 def list_(node: NodeUpToDate, limit: Limit = 1_000, after: After = None) -> dict[str, Any]:
     """Newest first. Nothing in them says who the persons were."""
     rows, more = page([_shown(erasure) for erasure in reversed(node.erasures.all())], "erasure", limit, after)
     return {"erasures": rows, "next": more}
 
 
-@router.get("/{erasure_id}", summary="One erasure, and how far it has come", openapi_extra=NOBODY | OFFICERS)
+@router.get(
+    "/{erasure_id}",
+    summary="One erasure, and how far it has come",
+    openapi_extra=NOBODY | OFFICERS,
+    responses=answers(described.Erasure),
+)
 def show(erasure_id: ErasureId, node: NodeUpToDate) -> Any:
     """Its steps with their times."""
     erasure = node.erasures.get(erasure_id)

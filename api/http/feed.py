@@ -12,6 +12,9 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 from api import acknowledging
 from api.acknowledging import Acknowledged, UnknownMessage
 from api.http import paging
+from api.http.answers import answers, recorded_or_known
+from api.http.answers.operations import Acknowledged as AcknowledgedAnswer
+from api.http.answers.operations import Acknowledgements, PublishedPage
 from api.http.asking import AskedFirst
 from api.http.callers import Calling
 from api.http.paging import After, Limit
@@ -90,7 +93,12 @@ async def stream(
     )
 
 
-@router.get("/events", summary="The feed page by page", openapi_extra=_NOTHING_PERSONAL | EVERY_ROLE)
+@router.get(
+    "/events",
+    summary="The feed page by page",
+    openapi_extra=_NOTHING_PERSONAL | EVERY_ROLE,
+    responses=answers(PublishedPage),
+)
 def page(
     node: NodeUpToDate,
     types: Types = [],  # noqa: B006 - FastAPI's way to say "may be repeated"
@@ -119,6 +127,7 @@ def page(
     summary="A recipient did what a message told them to (Art. 19 GDPR)",
     status_code=201,
     openapi_extra=WRITES | allowed(Role.COMPLIANCE, Role.SERVICE, Role.ADMIN),
+    responses=recorded_or_known(AcknowledgedAnswer),
 )
 def acknowledge(acknowledgement: Acknowledgement, node: NodeUpToDate, caller: Calling) -> JSONResponse:
     """Of `compliance.rectified`, `restricted` and `erased`. 201 when it is new, 200 when it was known already."""
@@ -137,6 +146,7 @@ def acknowledge(acknowledgement: Acknowledgement, node: NodeUpToDate, caller: Ca
     "/acknowledgements",
     summary="What recipients acknowledged about those who were erased",
     openapi_extra=reads_nothing("ids without meaning, and the names of recipients") | OFFICERS,
+    responses=answers(Acknowledgements),
 )
 def acknowledgements(node: NodeUpToDate, limit: Limit = 1_000, after: After = None) -> dict[str, Any]:
     """Oldest first. What is about others stands with their requests, and in their record."""

@@ -5,6 +5,8 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Query
 from fastapi.responses import PlainTextResponse
 
+from api.http.answers import answers
+from api.http.answers.compliance import Findings, Policy, RecordsOfProcessing
 from api.http.asking import AskedFirst
 from api.http.parameters import AsOf, Cursor, KnownAt, NodeUpToDate, looking
 from api.http.reads import Noting, reads, reads_nothing
@@ -27,7 +29,12 @@ Place = Annotated[
 ]
 
 
-@router.get("/findings", summary="What breaks the rules at a moment", openapi_extra=reads(Read.FINDINGS) | OFFICERS)
+@router.get(
+    "/findings",
+    summary="What breaks the rules at a moment",
+    openapi_extra=reads(Read.FINDINGS) | OFFICERS,
+    responses=answers(Findings),
+)
 def findings(
     node: NodeUpToDate,
     cursor: Cursor,
@@ -71,7 +78,9 @@ def findings(
     }
 
 
-@router.get("/policy", summary="The compliance policy in force", openapi_extra=OURS | EVERY_ROLE)
+@router.get(
+    "/policy", summary="The compliance policy in force", openapi_extra=OURS | EVERY_ROLE, responses=answers(Policy)
+)
 def policy(node: NodeUpToDate) -> dict[str, Any]:
     """Every value of each jurisdiction with its source, and the jurisdiction that it is `from`. `default` is that of
     people of whom none is known."""
@@ -99,7 +108,12 @@ def policy_toml(node: NodeUpToDate) -> str:
     return node.policy_toml
 
 
-@router.get("/records-of-processing", summary="The records of processing activities", openapi_extra=OURS | EVERY_ROLE)
+@router.get(
+    "/records-of-processing",
+    summary="The records of processing activities",
+    openapi_extra=OURS | EVERY_ROLE,
+    responses=answers(RecordsOfProcessing),
+)
 def records_of_processing(node: NodeUpToDate) -> dict[str, Any]:
     """What Art. 30(1) GDPR asks for: from the policy and the catalogue of events."""
     return records(node.policy)

@@ -4,7 +4,8 @@ from anyio.to_thread import run_sync
 from fastapi import APIRouter, Request
 from fastapi.responses import JSONResponse
 
-from api.http.answers import Alive, Ready, answers
+from api.http.answers import answers
+from api.http.answers.operations import Alive, Ready
 from api.http.asking import AskedFirst
 from api.http.reads import reads_nothing
 from api.http.roles import open_to_anybody

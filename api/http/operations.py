@@ -10,6 +10,8 @@ from fastapi import APIRouter, Query, Request
 from fastapi.responses import Response, StreamingResponse
 
 from api.building import Rebuild, RebuildRunning
+from api.http.answers import answers
+from api.http.answers.operations import Status
 from api.http.asking import AskedFirst
 from api.http.parameters import NodeUpToDate
 from api.http.problems import problem
@@ -23,7 +25,10 @@ router = APIRouter(route_class=AskedFirst, tags=["operations"])
 
 
 @router.get(
-    "/v1/status", summary="The node on one screen", openapi_extra=reads_nothing("counts and times") | EVERY_ROLE
+    "/v1/status",
+    summary="The node on one screen",
+    openapi_extra=reads_nothing("counts and times") | EVERY_ROLE,
+    responses=answers(Status),
 )
 def status(node: NodeUpToDate) -> dict[str, Any]:
     """Ledger, views, what waits and what is broken."""
@@ -33,6 +38,8 @@ def status(node: NodeUpToDate) -> dict[str, Any]:
 @router.post(
     "/v1/views/rebuild",
     summary="Build views anew from the mirror",
+    response_class=StreamingResponse,
+    responses={200: {"content": {NDJSON: {}}}},
     openapi_extra=reads_nothing("names of views") | OPERATORS,
 )
 async def rebuild_views(

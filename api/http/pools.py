@@ -6,7 +6,8 @@ from fastapi import APIRouter
 from fastapi.responses import JSONResponse
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
-from api.http.answers import Members, Pools, answers
+from api.http.answers import answers
+from api.http.answers.relationships import Members, PoolChanged, PoolMade, Pools
 from api.http.asking import AskedFirst
 from api.http.callers import Caller, Calling
 from api.http.once import TAKES_KEY
@@ -91,7 +92,13 @@ def list_pools(
     return {"as_of": as_of.isoformat(), "known_at": known_at, "pools": rows, "next": more}
 
 
-@router.post("/v1/pools", summary="Create a pool", status_code=201, openapi_extra=WRITES | RECRUITING | TAKES_KEY)
+@router.post(
+    "/v1/pools",
+    summary="Create a pool",
+    status_code=201,
+    openapi_extra=WRITES | RECRUITING | TAKES_KEY,
+    responses=answers(PoolMade, status=201),
+)
 def create(request: NewPool, node: NodeUpToDate, caller: Calling) -> dict[str, Any]:
     """Names are unique without regard to case."""
     event = pool.Created(
@@ -137,7 +144,12 @@ def members(
     }
 
 
-@router.put("/v1/pools/{pool}/rule", summary="Another rule from now on", openapi_extra=WRITES | RECRUITING)
+@router.put(
+    "/v1/pools/{pool}/rule",
+    summary="Another rule from now on",
+    openapi_extra=WRITES | RECRUITING,
+    responses=answers(PoolChanged),
+)
 def change_rule(pool: str, request: NewRule, node: NodeUpToDate, caller: Calling) -> JSONResponse:
     """Who was in under the old rule stays in the history."""
     return _change(node, caller, pool, request, "rule_changed", rule=request.rule)
@@ -147,6 +159,7 @@ def change_rule(pool: str, request: NewRule, node: NodeUpToDate, caller: Calling
     "/v1/pools/{pool}/archive",
     summary="Everybody leaves; the pool takes no more changes",
     openapi_extra=WRITES | RECRUITING | TAKES_KEY,
+    responses=answers(PoolChanged),
 )
 def archive(pool: str, request: ByWhom, node: NodeUpToDate, caller: Calling) -> JSONResponse:
     """Archiving again changes nothing."""
@@ -157,6 +170,7 @@ def archive(pool: str, request: ByWhom, node: NodeUpToDate, caller: Calling) -> 
     "/v1/pools/{pool}/candidates/{ref:path}",
     summary="Pin, unpin or exclude one candidate",
     openapi_extra=WRITES | RECRUITING,
+    responses=answers(PoolChanged),
 )
 def place(pool: str, ref: str, request: NewPlace, node: NodeUpToDate, caller: Calling) -> JSONResponse:
     """By hand, whatever the rule says; `unpinned` leaves it to the rule again."""

@@ -9,6 +9,8 @@ from fastapi.responses import JSONResponse
 from pydantic import BaseModel, ConfigDict, Field
 
 from api import requesting
+from api.http.answers import answers, recorded_or_known
+from api.http.answers.compliance import DataSubjectRequests, RequestPage, RequestRecorded
 from api.http.asking import AskedFirst
 from api.http.callers import Calling
 from api.http.once import TAKES_KEY
@@ -99,6 +101,7 @@ class Told(_Entry):
     summary="A person asks for what Art. 15 to 21 GDPR give them",
     status_code=201,
     openapi_extra=WRITES | PERSON | TAKES_KEY,
+    responses=recorded_or_known(RequestRecorded),
 )
 def receive(request: Received, node: NodeUpToDate, caller: Calling) -> JSONResponse:
     """Its id, by which it is extended and closed. The time to answer runs from `received_at`."""
@@ -116,7 +119,12 @@ def receive(request: Received, node: NodeUpToDate, caller: Calling) -> JSONRespo
     return _answer(outcome, request_id)
 
 
-@router.get("", summary="Requests by when they are due", openapi_extra=reads(Read.REQUESTS) | OFFICERS)
+@router.get(
+    "",
+    summary="Requests by when they are due",
+    openapi_extra=reads(Read.REQUESTS) | OFFICERS,
+    responses=answers(DataSubjectRequests),
+)
 def listed(
     node: NodeUpToDate,
     cursor: Cursor,
@@ -142,7 +150,12 @@ def listed(
     return {"as_of": as_of.isoformat(), "requests": rows, "next": more}
 
 
-@router.get("/{id}", summary="One request, with what became of it", openapi_extra=reads(Read.REQUESTS) | OFFICERS)
+@router.get(
+    "/{id}",
+    summary="One request, with what became of it",
+    openapi_extra=reads(Read.REQUESTS) | OFFICERS,
+    responses=answers(RequestPage),
+)
 def show(request_id: RequestId, node: NodeUpToDate, seen: Noting, as_of: AsOf) -> Any:
     """Every event that names it, who else was told, and the command that carries it out."""
     found = requesting.find(node, request_id, as_of)
@@ -153,7 +166,11 @@ def show(request_id: RequestId, node: NodeUpToDate, seen: Noting, as_of: AsOf) -
 
 
 @router.post(
-    "/{id}/extend", summary="It takes two months more", status_code=201, openapi_extra=WRITES | OFFICERS | TAKES_KEY
+    "/{id}/extend",
+    summary="It takes two months more",
+    status_code=201,
+    openapi_extra=WRITES | OFFICERS | TAKES_KEY,
+    responses=recorded_or_known(RequestRecorded),
 )
 def extend(request_id: RequestId, extension: Extension, node: NodeUpToDate, caller: Calling) -> JSONResponse:
     """Once, and only when the person was told within the first month (Art. 12(3) GDPR)."""
@@ -165,7 +182,11 @@ def extend(request_id: RequestId, extension: Extension, node: NodeUpToDate, call
 
 
 @router.post(
-    "/{id}/close", summary="The request was answered", status_code=201, openapi_extra=WRITES | OFFICERS | TAKES_KEY
+    "/{id}/close",
+    summary="The request was answered",
+    status_code=201,
+    openapi_extra=WRITES | OFFICERS | TAKES_KEY,
+    responses=recorded_or_known(RequestRecorded),
 )
 def close(request_id: RequestId, closing: Closing, node: NodeUpToDate, caller: Calling) -> JSONResponse:
     """Nothing is carried out by closing; the request's page says what does that."""
@@ -181,6 +202,7 @@ def close(request_id: RequestId, closing: Closing, node: NodeUpToDate, caller: C
     summary="A recipient of the data was told, or confirmed it",
     status_code=201,
     openapi_extra=WRITES | OFFICERS | TAKES_KEY,
+    responses=recorded_or_known(RequestRecorded),
 )
 def tell(request_id: RequestId, told: Told, node: NodeUpToDate, caller: Calling) -> JSONResponse:
     """Art. 19 GDPR; the person may ask who was told."""

@@ -8,6 +8,8 @@ from fastapi.responses import JSONResponse, Response
 from pydantic import BaseModel, ConfigDict, Field
 
 from api import status
+from api.http.answers import answers
+from api.http.answers.operations import Delivered, Removed, Subscribed, Subscribers
 from api.http.asking import AskedFirst
 from api.http.parameters import NodeUpToDate
 from api.http.problems import problem
@@ -43,7 +45,12 @@ class Added(BaseModel):
     allow_private: bool = False
 
 
-@router.get("", summary="Subscribers of the feed, and how far they have come", openapi_extra=_NO_PERSON | OPERATORS)
+@router.get(
+    "",
+    summary="Subscribers of the feed, and how far they have come",
+    openapi_extra=_NO_PERSON | OPERATORS,
+    responses=answers(Subscribers),
+)
 def subscribers(node: NodeUpToDate) -> dict[str, Any]:
     """`lag` counts messages not acknowledged, `acknowledged` is the position up to which all are."""
     known = node.subscribers.all()
@@ -51,7 +58,13 @@ def subscribers(node: NodeUpToDate) -> dict[str, Any]:
     return {"subscribers": [s | {"url": w.url if (w := known[s["name"]].webhook) else None} for s in found]}
 
 
-@router.post("", summary="A new subscriber of the feed", status_code=201, openapi_extra=WRITES | OPERATORS)
+@router.post(
+    "",
+    summary="A new subscriber of the feed",
+    status_code=201,
+    openapi_extra=WRITES | OPERATORS,
+    responses=answers(Subscribed, status=201),
+)
 def add(added: Added, node: NodeUpToDate) -> Response:
     """The answer holds its secret, this once: the seed of its key, or what its webhooks are signed by.
 
@@ -67,25 +80,40 @@ def add(added: Added, node: NodeUpToDate) -> Response:
     return _with_secret(node, 201, lambda: node.subscribers.add(added.name, added.types, added.after, webhook))
 
 
-@router.post("/{name}/rotate", summary="Another secret for a subscriber", openapi_extra=WRITES | OPERATORS)
+@router.post(
+    "/{name}/rotate",
+    summary="Another secret for a subscriber",
+    openapi_extra=WRITES | OPERATORS,
+    responses=answers(Subscribed),
+)
 def rotate(name: Name, node: NodeUpToDate) -> Response:
     """A key before is refused from now on; what webhooks were signed by signs beside for 24 hours more."""
     return _with_secret(node, 200, lambda: node.subscribers.rotate(name))
 
 
-@router.post("/{name}/pause", summary="Post nothing to a subscriber for now", openapi_extra=WRITES | OPERATORS)
+@router.post(
+    "/{name}/pause",
+    summary="Post nothing to a subscriber for now",
+    openapi_extra=WRITES | OPERATORS,
+    responses=answers(Subscribed),
+)
 def pause(name: Name, node: NodeUpToDate) -> Response:
     """What is published meanwhile waits, for as long as the feed keeps it."""
     return _changed(node, lambda: node.subscribers.pause(name, "by an operator"))
 
 
-@router.post("/{name}/resume", summary="Post to a subscriber again", openapi_extra=WRITES | OPERATORS)
+@router.post(
+    "/{name}/resume",
+    summary="Post to a subscriber again",
+    openapi_extra=WRITES | OPERATORS,
+    responses=answers(Subscribed),
+)
 def resume(name: Name, node: NodeUpToDate) -> Response:
     """From where it had come to."""
     return _changed(node, lambda: node.subscribers.resume(name))
 
 
-@router.delete("/{name}", summary="Remove a subscriber", openapi_extra=WRITES | OPERATORS)
+@router.delete("/{name}", summary="Remove a subscriber", openapi_extra=WRITES | OPERATORS, responses=answers(Removed))
 def remove(name: Name, node: NodeUpToDate) -> Response:
     """Its place on the feed goes with it."""
     try:
@@ -97,7 +125,12 @@ def remove(name: Name, node: NodeUpToDate) -> Response:
     return JSONResponse({"removed": name})
 
 
-@router.get("/{name}/deliveries", summary="The last webhooks to a subscriber", openapi_extra=_NO_PERSON | OPERATORS)
+@router.get(
+    "/{name}/deliveries",
+    summary="The last webhooks to a subscriber",
+    openapi_extra=_NO_PERSON | OPERATORS,
+    responses=answers(Delivered),
+)
 def deliveries(name: Name, node: NodeUpToDate, limit: Annotated[int, Query(ge=1, le=KEPT)] = 20) -> Response:
     """Oldest first, an entry an attempt; no bodies."""
     try:

@@ -8,6 +8,8 @@ from typing import Annotated, Any
 from fastapi import APIRouter
 from pydantic import BaseModel, ConfigDict, Field
 
+from api.http.answers import answers
+from api.http.answers import compliance as described
 from api.http.asking import AskedFirst
 from api.http.callers import Calling
 from api.http.parameters import NodeUpToDate
@@ -45,6 +47,7 @@ class Lift(Named):
     "/check",
     summary="Is an identifier one of somebody who was erased?",
     openapi_extra=reads(Read.SUPPRESSION) | OFFICERS,
+    responses=answers(described.Suppression),
 )
 def check(named: Named, node: NodeUpToDate) -> dict[str, Any]:
     """And by which erasure, and whether that was lifted. Only one at a time can be asked: there are hashes only.
@@ -58,6 +61,7 @@ def check(named: Named, node: NodeUpToDate) -> dict[str, Any]:
     "/lift",
     summary="Somebody who was erased comes of their own accord",
     openapi_extra=reads(Read.SUPPRESSION) | OFFICERS,
+    responses=answers(described.Suppression),
 )
 def lift(asked: Lift, node: NodeUpToDate, caller: Calling) -> Any:
     """The identifier is free from then on, as one that nobody ever had. Nothing of what was erased comes back."""

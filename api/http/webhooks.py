@@ -19,6 +19,8 @@ from pydantic import BaseModel, ConfigDict, Field
 from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from api.http.answers import answers
+from api.http.answers.operations import SecretAdded, SecretsRemoved, UnknownKinds, WebhookProviders
 from api.http.arriving import Arriving, NotWhole
 from api.http.asking import AskedFirst
 from api.http.problems import problem
@@ -194,7 +196,12 @@ async def _refusal(
 # ── which are taken ──
 
 
-@router.get("/v1/webhook-providers", summary="Providers whose webhooks are taken", openapi_extra=NO_PERSON | OFFICERS)
+@router.get(
+    "/v1/webhook-providers",
+    summary="Providers whose webhooks are taken",
+    openapi_extra=NO_PERSON | OFFICERS,
+    responses=answers(WebhookProviders),
+)
 def providers(request: Request) -> dict[str, Any]:
     """Those there are, and the fingerprints of the secrets of those that are on, the newest first."""
     intake: Intake = request.app.state.node.intake
@@ -213,6 +220,7 @@ def providers(request: Request) -> dict[str, Any]:
     summary="Take a provider's webhooks, by one more secret",
     openapi_extra=NO_PERSON | OPERATORS,
     status_code=201,
+    responses=answers(SecretAdded, status=201),
 )
 def add(request: Request, provider: str, secret: Secret) -> Response:
     """The newest secret comes first; the ones before go on until they are removed."""
@@ -230,6 +238,7 @@ def add(request: Request, provider: str, secret: Secret) -> Response:
     "/v1/webhook-providers/{provider}",
     summary="Take no more of a provider, or no more by one secret",
     openapi_extra=NO_PERSON | OPERATORS,
+    responses=answers(SecretsRemoved),
 )
 def remove(
     request: Request,
@@ -251,6 +260,7 @@ def remove(
     "/v1/webhook-kinds",
     summary="Kinds of deliveries that nobody knows",
     openapi_extra=reads_nothing("providers' words for kinds of events, and counts") | OFFICERS,
+    responses=answers(UnknownKinds),
 )
 def kinds(request: Request) -> dict[str, Any]:
     """By provider and kind: how many there were, when the last came, and the number under which it is kept."""
