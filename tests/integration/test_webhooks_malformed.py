@@ -12,6 +12,7 @@ import random
 from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from typing import Any
 from uuid import uuid4
 
@@ -174,7 +175,10 @@ def test_what_is_signed_and_was_never_documented_is_recorded_or_kept_and_nothing
     for provider in PROVIDERS:
         taken = statuses[provider, 200] + statuses[provider, 202]
         assert taken > OF_EACH / 3, (provider, statuses)
-    emptied(node)
+    while left := node.intake.queue.depth().messages:  # after so many there is more to do than a minute's work
+        with suppress(AssertionError):
+            emptied(node)
+        assert node.intake.queue.depth().messages < left
     assert node.intake.failure is None
     reasons = {reason for letter in node.intake.letters.letters() for reason in letter.reasons}
     assert not [reason for reason in reasons if "fault of Rapport" in reason]
