@@ -6,9 +6,9 @@ its answer.
 
 import re
 from contextlib import suppress
-from functools import partial
+from functools import cache, partial
 from http import HTTPStatus
-from typing import Annotated, Any
+from typing import Annotated, Any, NamedTuple
 
 import structlog
 from anyio.to_thread import run_sync
@@ -54,6 +54,26 @@ router = APIRouter(route_class=AskedFirst, tags=["webhooks"])
 log = structlog.get_logger()
 
 _DOOR = re.compile(r"/v1/webhooks/([^/]{1,40})(?:/([^/]{1,500}))?")
+
+
+class Ways(NamedTuple):
+    """How deliveries of a provider are treated."""
+
+    by_token: ProvedByToken | None
+    is_untimed: bool
+    asks: bool
+    answer: int
+
+
+@cache
+def _ways_of(provider: Provider) -> Ways:
+    """Asked once: what members an object has takes longer to find out than to seal a delivery."""
+    return Ways(
+        provider if isinstance(provider, ProvedByToken) else None,
+        isinstance(provider, Untimed),
+        isinstance(provider, Asking),
+        provider.answer if isinstance(provider, Answered) else ACCEPTED,
+    )
 
 
 class Door:
@@ -150,7 +170,7 @@ async def _stored(reception: Reception, provider: Provider, delivery: Delivery, 
     try:
         headers, body = delivery.headers, delivery.body
         taken = Taken(provider.name, delivery.received_at, headers, body, correlation=correlation)
-        await reception.take(await reception.first_received(taken) if isinstance(provider, Untimed) else taken)
+        await reception.take(await reception.first_received(taken) if _ways_of(provider).is_untimed else taken)
     except DataError:
         reception.counted.note(provider.name, "refused")
         return problem(413, "too-large", "the delivery is over the nats-server's `max_payload`; raise that")
@@ -158,14 +178,14 @@ async def _stored(reception: Reception, provider: Provider, delivery: Delivery, 
         reception.counted.note(provider.name, "postponed")
         return problem(503, "not-taken", f"nothing was taken, send it again: {error}", {"Retry-After": "5"})
     reception.counted.note(provider.name, "received")
-    return Response(status_code=provider.answer if isinstance(provider, Answered) else ACCEPTED)
+    return Response(status_code=_ways_of(provider).answer)
 
 
 async def _at_once_or_on_a_thread(
     threads: Threads, provider: Provider, delivery: Delivery, secrets: tuple[str, ...]
 ) -> None:
     """Verifies. What is short takes a tenth of a millisecond; to hand it to a thread and back would take longer."""
-    if len(delivery.body) > SHORT_BYTES or isinstance(provider, Asking):
+    if len(delivery.body) > SHORT_BYTES or _ways_of(provider).asks:
         verify = partial(provider.verify, delivery, secrets, delivery.received_at)
         await run_sync(verify, limiter=threads.deliveries)
     else:
@@ -178,7 +198,8 @@ async def _refusal(
     """Why the delivery is not taken; None when it is the provider's."""
     try:
         await _at_once_or_on_a_thread(threads, provider, delivery, secrets)
-        if isinstance(provider, ProvedByToken) and await reception.is_used(provider.name, *provider.proved(delivery)):
+        by_token = _ways_of(provider).by_token
+        if by_token is not None and await reception.is_used(provider.name, *by_token.proved(delivery)):
             raise Refused("replayed", "this signature came with something else before")
     except Refused as error:
         reception.counted.note(provider.name, "refused")

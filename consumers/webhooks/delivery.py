@@ -5,7 +5,7 @@ that is repeated hours later harmless. Verifying happens at the door, over the b
 later, from the stored bytes, and again whenever a delivery is retried.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any, Protocol, runtime_checkable
@@ -62,7 +62,7 @@ class Unreadable(Exception):
 
 
 @runtime_checkable
-class Provider(Protocol):
+class Provider(Hashable, Protocol):
     """A module's one object. `name` is what stands in the address and before the `:` of every interaction id."""
 
     name: str

@@ -36,7 +36,7 @@ PER_S = 300
 TOGETHER = 20
 """Events in a delivery, where it is about how many; SendGrid sends them together, up to about a thousand."""
 SENDERS = 8
-LOOK_EVERY_S = 0.2
+LOOK_EVERY_S = 1.0
 SETTLE_S = 120.0
 AT = "2026-03-01T09:30:00Z"
 
