@@ -99,7 +99,7 @@ async def once(request: Request) -> None:
     if not 0 < len(key) <= MAX_KEY_CHARS or not key.isprintable():
         raise KeyRefused(400, "invalid-idempotency-key", f"an Idempotency-Key has 1 to {MAX_KEY_CHARS} characters")
     if "ndjson" in request.headers.get("content-type", ""):
-        raise KeyRefused(400, "invalid-idempotency-key", "the lines of a stream have ids of their own, and need no key")
+        return  # its lines are recorded once as it is, and no answer is kept of a stream that may be of any length
     said = request.headers.get("content-length", "" if "transfer-encoding" in request.headers else "0")
     if not said.isdecimal() or int(said[:20]) > MAX_BODY_BYTES:
         detail = f"a request with an Idempotency-Key says its length, which may be {MAX_BODY_BYTES:,} bytes"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from threading import Event
@@ -209,10 +210,26 @@ def test_a_key_that_is_none_is_400(here: Here, key: str) -> None:
     is_problem(refused, 400, "invalid-idempotency-key")
 
 
-def test_streams_take_no_key_and_long_bodies_neither(here: Here) -> None:
+def test_a_stream_sent_again_under_its_key_records_what_is_new_and_nothing_twice(here: Here) -> None:
+    """No answer is kept of what may be of any length. Nor is another stream under the same key taken for the first."""
+    node, http = here
+    headers = {"Content-Type": "application/x-ndjson", "Idempotency-Key": uuid4().hex}
+    lines = [{k: v for k, v in did("sourced", somebody()).items() if k != "id"} for _ in range(3)]
+
+    def sent(some: list[dict[str, Any]]) -> tuple[int, int]:
+        stream = iter([json.dumps(line).encode() + b"\n" for line in some])
+        answer = http.post("/v1/interactions", content=stream, headers=headers)
+        return answer.json()["accepted"], answer.json()["duplicates"]
+
+    assert sent(lines[:2]) == (2, 0)
+    stands = node.ledger.last_seq()
+    assert sent(lines[:2]) == (0, 2)
+    assert node.ledger.last_seq() == stands
+    assert sent(lines) == (1, 2)
+
+
+def test_long_bodies_take_no_key(here: Here) -> None:
     _, http = here
-    ndjson = {"Content-Type": "application/x-ndjson"}
-    is_problem(keyed(http, uuid4().hex, {}, **ndjson), 400, "invalid-idempotency-key")
     is_problem(keyed(http, uuid4().hex, ["x" * 1_000_001]), 413, "too-large")
     endless = http.post("/v1/interactions", content=iter([b"{}"]), headers={"Idempotency-Key": uuid4().hex})
     is_problem(endless, 413, "too-large")
