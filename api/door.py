@@ -77,15 +77,16 @@ class Door:
         """Whether it runs."""
         return not self._over.is_set()
 
-    def begin(self, url: str | None, key: DayKey, on_figures: OnFigures) -> None:
-        """Lets it in: `url` is the embedded server's for a door, if there is one; it seals deliveries under `key`.
-        `on_figures` is told what came of deliveries, by provider, outcome and count. One that does not come up is as
-        one that has ended: the node goes on without.
+    def begin(self, url: str | None, key: DayKey | None, on_figures: OnFigures) -> None:
+        """Lets it in: `url` is the embedded server's for a door, if there is one; it seals deliveries under `key`, and
+        takes none while it has none. `on_figures` is told what came of deliveries, by provider, outcome and count. One
+        that does not come up is as one that has ended: the node goes on without.
         """
         self._on_figures = on_figures
         self._reading.start()
         self._tell(SETTINGS, json.dumps({"url": url}).encode())
-        self.lend(key)
+        if key is not None:
+            self.lend(key)
         if not self._ready.wait(START_S):
             log.error("the door does not come up", within_s=START_S)
             self.kill()

@@ -56,7 +56,6 @@ class Intake:
         self.reception = Reception(connection, self.queue.inlet, self.secrets, self.counted, providers)
         self._lend = lend
         self._over = threading.Event()
-        self._swept_s: float | None = None
         self._keys = threading.Thread(target=self._mind_keys, name="rapport-ingest-keys", daemon=True)
 
     def start(self) -> None:
@@ -102,20 +101,25 @@ class Intake:
         queue, dead = self.queue.keys_needed_from(), self.letters.keys_needed_from()
         return self._seals.destroy_before("queue", queue) + self._seals.destroy_before("dead", dead)
 
-    def key_of_today(self) -> DayKey:
-        """What deliveries are sealed under now. Raises OperationalError."""
-        return self._seals.key_of_today("queue")
+    def key_of_today_if_any(self) -> DayKey | None:
+        """What deliveries are sealed under now; None when that cannot be had, as without the master key."""
+        try:
+            return self._seals.key_of_today("queue")
+        except OperationalError:
+            return None
 
     def _mind_keys(self) -> None:
+        swept_s: float | None = None
         while True:
             try:
-                self._lend(self.key_of_today())
-                if self._swept_s is None or time.monotonic() - self._swept_s >= SWEEP_EVERY_S:
+                if (key := self.key_of_today_if_any()) is not None:
+                    self._lend(key)
+                if swept_s is None or time.monotonic() - swept_s >= SWEEP_EVERY_S:
+                    swept_s = time.monotonic()
                     self.sweep()
-                    self._swept_s = time.monotonic()
             except Exception as error:  # noqa: BLE001 - a thread has nobody to raise to; there is time to try again
                 reason = str(error) if isinstance(error, OperationalError) else type(error).__name__
-                log.warning("keys of the day not told, or of past days not destroyed; trying again", reason=reason)
+                log.warning("keys of past days not destroyed, trying again", reason=reason)
             if self._over.wait(LEND_EVERY_S):
                 return
 

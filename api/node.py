@@ -239,7 +239,7 @@ class Node:
         self._stack.callback(self.intake.stop)
         if self.door is not None:
             url = None if self.server is None else self.server.door_url
-            self.door.begin(url, self.intake.key_of_today(), self.intake.counted.note)
+            self.door.begin(url, self.intake.key_of_today_if_any(), self.intake.counted.note)
         self.intake.start()
 
     def _start_feed(self) -> None:

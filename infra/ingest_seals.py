@@ -118,15 +118,15 @@ class LentKey:
         self._key = key
 
     @property
-    def is_good(self) -> bool:
-        """Whether there is one that cannot have been destroyed: a node lends it anew again and again."""
+    def is_over(self) -> bool:
+        """Whether the last one may have been destroyed by now: a node lends it anew again and again."""
         monotonic_s, wall_s = self._at
         passed_s = max(time.monotonic() - monotonic_s, time.time() - wall_s)  # it may have slept, or been set back
-        return self._key is not None and passed_s < LENT_FOR_S
+        return self._key is not None and passed_s >= LENT_FOR_S
 
     def seal(self, taken: Taken) -> bytes:
         """As `Seals.seal`, for the queue. Raises OperationalError when there is none that is good."""
-        if self._key is None or not self.is_good:
+        if self._key is None or self.is_over:
             raise OperationalError("the node has not said for long which key deliveries are sealed under")
         return _sealed(self._key, taken)
 

@@ -198,7 +198,7 @@ def stand(settings: Settings, listener: socket.socket, channel: socket.socket) -
     over = tracing.start()
     try:
         with _reception(settings, json.loads(first.body)["url"], lent, to_node) as (connection, reception):
-            to_node.word = lambda: CUT_OFF if not connection.is_connected else None if lent.is_good else KEYLESS
+            to_node.word = lambda: CUT_OFF if not connection.is_connected else KEYLESS if lent.is_over else None
             serving = _serve(reception, to_node, listener, asked_to_stop)
             # On the connection's own loop: what goes to the server and comes back waits for no other thread.
             asyncio.run_coroutine_threadsafe(serving, connection.loop).result()

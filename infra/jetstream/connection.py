@@ -9,7 +9,7 @@ import os
 import ssl
 import threading
 from collections.abc import Callable, Coroutine, Sequence
-from concurrent.futures import CancelledError
+from concurrent.futures import CancelledError, ThreadPoolExecutor
 from concurrent.futures import TimeoutError as FutureTimeoutError
 from types import TracebackType
 from typing import Any, Self, TypeVar
@@ -51,7 +51,8 @@ class Connection:
         self.servers = way.servers
         self.request_timeout_s = request_timeout_s
         self._api_prefix = api_prefix
-        self.loop = asyncio.new_event_loop()
+        with ThreadPoolExecutor(1) as beside:  # here, a signal could leave it half made
+            self.loop = beside.submit(asyncio.new_event_loop).result()
         self._process = os.getpid()
         self.breaks = 0
         """How often the connection broke."""
