@@ -1,8 +1,8 @@
 """What a subscriber of the feed may do on the NATS server.
 
-Its account (`infra.nats_accounts`) imports three services of the ledger's: asking for its one consumer, pulling from
-it, acknowledging. They lie under a prefix of their own (`API`), since under `$JS.API` every account has its own
-JetStream, if any.
+Its account (`infra.nats_accounts`) imports four services of the ledger's: asking for its one consumer, pulling from
+it, acknowledging, and having handed out anew what is not acknowledged. They lie under a prefix of their own (`API`),
+since under `$JS.API` every account has its own JetStream, if any.
 """
 
 import base64
@@ -27,6 +27,7 @@ def subscriber(name: str, nkey: str, stream: str = FEED.name) -> Guest:
     services = {
         f"{API}.CONSUMER.INFO.{place}": f"$JS.API.CONSUMER.INFO.{place}",
         f"{API}.CONSUMER.MSG.NEXT.{place}": f"$JS.API.CONSUMER.MSG.NEXT.{place}",
+        f"{API}.CONSUMER.RESET.{place}": f"$JS.API.CONSUMER.RESET.{place}",
         f"$JS.ACK.{place}.>": f"$JS.ACK.{place}.>",
     }
     return Guest(f"feed-{name}", {"nkey": nkey}, services)

@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+import subprocess
+import sys
+from collections.abc import AsyncIterator, Iterator, Mapping
+from contextlib import asynccontextmanager, contextmanager
+from pathlib import Path
+from queue import Queue
+from threading import Thread
 
 import nats.errors
 
+from api.cli.subscribers import python_of
 from infra.feed_access import API
 from infra.jetstream.nkey import Nkey
 from infra.jetstream.wire import WireClient
@@ -74,3 +80,29 @@ async def logged_in(server: str, seed: str | None = None) -> AsyncIterator[Clien
         yield client
     finally:
         await client.close()
+
+
+@contextmanager
+def running_as(made: Mapping[str, str], folder: Path) -> Iterator[Queue[str | None]]:
+    """The program that `subscribers add` prints, as it is printed, in a process of its own; each line that it prints,
+    and None when it has ended."""
+    (folder / f"{made['name']}.nk").write_text(made["secret"])
+    lines = Queue[str | None]()
+    with subprocess.Popen(
+        [sys.executable, "-c", python_of(made)], stdout=subprocess.PIPE, cwd=folder, text=True
+    ) as program:
+
+        def read() -> None:
+            assert program.stdout is not None
+            for line in program.stdout:
+                if line.endswith("\n"):
+                    lines.put(line)
+            lines.put(None)
+
+        reading = Thread(target=read)
+        reading.start()
+        try:
+            yield lines
+        finally:
+            program.kill()
+            reading.join()

@@ -23,16 +23,28 @@ import nats  # pip install "nats-py[nkeys]"
 async def main() -> None:
     client = await nats.connect({servers}, nkeys_seed={key})
     stream = client.jetstream(prefix={api})
-    subscription = await stream.pull_subscribe_bind({name}, {stream})
+    done = 0
     while True:
-        try:
-            messages = await subscription.fetch(100, timeout=5)
-        except TimeoutError:
-            continue
-        for message in messages:
-            event = json.loads(message.data)
-            print(message.metadata.sequence.stream, event["type"], event["id"], flush=True)
-            await message.ack()  # when it is done, not before
+        await client.request({reset}, timeout=5)  # anew, behind what is acknowledged
+        subscription = await stream.pull_subscribe_bind({name}, {stream})
+        expected = 1
+        while expected:
+            try:
+                messages = await subscription.fetch(100, timeout=5)
+            except TimeoutError:
+                continue
+            for message in messages:
+                place = message.metadata.sequence
+                if place.consumer != expected:  # one before it was lost on its way
+                    expected = 0
+                    break
+                expected += 1
+                if place.stream > done:
+                    event = json.loads(message.data)
+                    print(place.stream, event["type"], event["id"], flush=True)
+                    done = place.stream
+                await message.ack()  # when it is done, not before
+        await subscription.unsubscribe()
 
 
 asyncio.run(main())
@@ -154,7 +166,8 @@ def state(subscriber: dict[str, Any]) -> str:
 
 def python_of(made: dict[str, Any]) -> str:
     """A program that reads the feed as this subscriber, whose key lies in a file."""
-    return PYTHON.format(**{name: quoted(value) for name, value in _named(made).items() if isinstance(value, str)})
+    named = _named(made) | {"reset": "{api}.CONSUMER.RESET.{stream}.{name}".format(**made)}
+    return PYTHON.format(**{name: quoted(value) for name, value in named.items() if isinstance(value, str)})
 
 
 def _named(made: dict[str, Any]) -> dict[str, Any]:

@@ -5,18 +5,18 @@ By default a dozen seconds; under RAPPORT_SOAK ten minutes at 300 webhooks a sec
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import heapq
 import http.client
 import json
 import os
+import queue
 import random
 import signal
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -25,14 +25,12 @@ from typing import Any
 from uuid import uuid4
 
 import httpx
-import nats.errors
 
 from consumers.relay import fact_of
 from consumers.webhooks.delivery import Delivery
 from consumers.webhooks.registry import PROVIDERS
 from domain.published import messages
 from domain.published_schemas import VERSION
-from infra.feed_access import API
 from infra.jetstream import Connection, LedgerReader, declare_stream
 from infra.jetstream.nkey import Nkey
 from infra.nats_server import EmbeddedServer
@@ -49,7 +47,7 @@ from tests.deliveries import (
     sendgrid_secret,
 )
 from tests.e2e.harness import ok, stop, until, up
-from tests.subscriber import logged_in
+from tests.subscriber import running_as
 
 SOAK = bool(os.environ.get("RAPPORT_SOAK"))
 SECONDS, PER_S = (600.0, 300) if SOAK else (12.0, 60)
@@ -223,24 +221,19 @@ class Node:
         return answer.json() if answer is not None and answer.is_success else None
 
 
-def pull(server: str, seed: str, name: str, over: threading.Event) -> list[Told]:
-    """What the subscriber has been handed, in order: an id that came before is passed over."""
+def pull(made: Mapping[str, str], folder: Path, over: threading.Event) -> list[Told]:
+    """What the program that `subscribers add` prints has been told, in order. It is begun anew when it ends; what it
+    was told before is passed over by id."""
     found: dict[str, Told] = {}
-
-    async def follow() -> None:
-        async with logged_in(server, seed) as client:
-            subscription = await client.jetstream(prefix=API).pull_subscribe_bind(name, "FEED")
-            while not over.is_set():
-                with contextlib.suppress(nats.errors.TimeoutError):
-                    for message in await subscription.fetch(200, timeout=1):
-                        event = json.loads(message.data)
-                        found.setdefault(event["id"], (event["type"], event["id"]))
-                        await message.ack()
-
-    while not over.is_set():
-        with contextlib.suppress(nats.errors.Error, OSError, TimeoutError):
-            asyncio.run(follow())
-        over.wait(0.2)
+    while not over.wait(0.2):
+        with running_as(made, folder) as lines:
+            line: str | None = ""
+            while line is not None and not over.is_set():
+                with contextlib.suppress(queue.Empty):
+                    line = lines.get(timeout=0.2)
+                    if line is not None:
+                        _, type_, id_ = line.split()
+                        found.setdefault(id_, (type_, id_))
     return list(found.values())
 
 
@@ -296,23 +289,20 @@ def test_all_that_was_acknowledged_is_recorded_once_and_told_alike_whatever_is_k
         until(lambda: node.get("/readyz"))
         assert node.client is not None
         added = node.client.post("/v1/subscribers", json={"name": "soak", "after": 0}).json()
+        added["servers"] = f"nats://127.0.0.1:{nats_port}"
         server.admit({"soak": Nkey.read(added["secret"]).public})
         token = json.loads((data / "tokens.json").read_text("utf-8"))["service"]
         following = [
-            threading.Thread(
-                target=lambda: lists.update(nats=pull(f"nats://127.0.0.1:{nats_port}", added["secret"], "soak", over))
-            ),
+            threading.Thread(target=lambda: lists.update(nats=pull(added, tmp_path, over))),
             threading.Thread(target=lambda: lists.update(sse=listen(port, token, over))),
         ]
-        for thread in following if SOAK else following[1:]:
+        for thread in following:
             thread.start()
         with (
             killed_again_and_again(kill_server, lambda: SERVER_LIVES_S) as servers,
             killed_again_and_again(node.kill, lambda: dice.uniform(*NODE_LIVES_S)) as nodes,
         ):
             sending.run()
-        if not SOAK:  # what a killed server had handed out comes again, but only after a minute
-            following[0].start()
 
         def is_quiet() -> bool:
             status = node.get("/v1/status")
