@@ -3,7 +3,6 @@
 import asyncio
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
 from functools import partial
 from typing import Any, Protocol
 
@@ -63,12 +62,6 @@ class Reception:
     async def is_used(self, provider: str, token: str, happening: str) -> bool:
         """As `Queue.is_used`, for any event loop."""
         return bool(await self._on_connection(self._inlet.is_used(provider, token, happening)))
-
-    async def first_received(self, taken: Taken) -> Taken:
-        """The delivery, received when the same bytes first were, and again now. For any event loop. Raises
-        OperationalError."""
-        at = await self._on_connection(self._inlet.first_received(taken.provider, taken.body, taken.received_at))
-        return taken if at == taken.received_at else replace(taken, received_at=at, again_at=taken.received_at)
 
     async def _on_a_thread(self, seal: Callable[[], bytes]) -> bytes:
         try:

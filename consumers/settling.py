@@ -7,7 +7,6 @@ when the delivery comes once more: whether a happening is known already is the l
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
 from typing import NamedTuple
 
 import orjson
@@ -39,7 +38,7 @@ PERHAPS_EARLY = frozenset({errors.MergeRefused.code, errors.UnresolvedCandidate.
 log = structlog.get_logger()
 
 
-_Key = tuple[str, datetime | None]
+_Key = tuple[str, bool]
 
 
 class Message(NamedTuple):
@@ -152,7 +151,7 @@ class Settling:
         provider = self._providers.get(taken.provider)
         if provider is None:
             raise Unreadable("no module of this version reads what this provider sends")
-        return provider.read(Delivery(taken.headers, taken.body, taken.received_at, again_at=taken.again_at))
+        return provider.read(Delivery(taken.headers, taken.body, taken.received_at))
 
     def _parse(self, work: _Work, happening: Happening) -> None:
         if happening.unreadable is not None:
@@ -205,15 +204,15 @@ class Settling:
         """Nothing is noted of any before all have their outcomes, so that trying again notes nothing twice."""
         wanted = [(work, happening, interaction) for work in works for happening, interaction in work.interactions]
         distinct: dict[_Key, Interaction] = {}
-        keys = [(_identity(interaction), happening.again_at) for _, happening, interaction in wanted]
+        keys = [(_identity(interaction), _is_untimed(work, interaction)) for work, _, interaction in wanted]
         for key, (_, _, interaction) in zip(keys, wanted, strict=True):
             distinct.setdefault(key, interaction)
         outcomes: dict[_Key, Outcome] = {}
         first = list(distinct)
         for start in range(0, len(first), TOGETHER):
             some = first[start : start + TOGETHER]
-            again_at = [at for _, at in some]
-            answers = self._recording.record([distinct[key] for key in some], facts=True, again_at=again_at)
+            untimed = [is_untimed for _, is_untimed in some]
+            answers = self._recording.record([distinct[key] for key in some], facts=True, untimed=untimed)
             outcomes |= zip(some, answers, strict=True)
         seen = Counter[_Key]()
         for key, (work, happening, _) in zip(keys, wanted, strict=True):
@@ -269,6 +268,11 @@ class Settling:
 def backoff_s(attempt: int, longest_s: float = LONGEST_WAIT_S) -> float:
     """How long a delivery waits after so many attempts: 1, 2, 4, … seconds, up to the longest."""
     return min(longest_s, 2.0 ** min(attempt - 1, 20))
+
+
+def _is_untimed(work: _Work, interaction: Interaction) -> bool:
+    """Whether the provider gave no time, so that it is when the delivery came."""
+    return work.taken is not None and interaction.occurred_at == work.taken.received_at
 
 
 def _identity(interaction: Interaction) -> str:

@@ -408,26 +408,22 @@ ANSWERED_BY = {
 """What takes back each statement against contact."""
 
 
-def is_told(records: Iterable[Candidate], event: CandidateEvent) -> bool:
-    """Whether `event`, a statement against contact, was recorded of one of them, as of any time: one that was told once
-    more is recorded as of then (`holds_anew`)."""
+def is_told(state: Candidate, event: CandidateEvent) -> bool:
+    """Whether `event`, a statement against contact, was recorded of the candidate, as of any time."""
     own = event.interaction, event.type, *_about(event)
-    return any((*key[:2], *key[3:]) == own for record in records for key in record.interactions)
+    return any((*key[:2], *key[3:]) == own for key in state.interactions)
 
 
-def holds_anew(records: Iterable[Candidate], event: CandidateEvent, at: datetime) -> bool:
-    """Whether `event`, a statement against contact by the person of `records` that was told once more at `at`, is to be
-    recorded as of then: after it was last said, or first told, and before it was told again, it was taken back. Nobody
-    can know whether it was sent again or said again, so the reading against contact wins."""
-    known = list(records)
-    statements = [s for record in known for s in record.statements]
-    channel, what = _about(event)
-    since = event.occurred_at
-    if is_told(known, event):
-        about = event.type, channel, what
-        said = (s.occurred_at for s in statements if (s.type, s.channel, s.request or s.purpose) == about)
-        since = max(said, default=since)
-    return any(s.type == ANSWERED_BY[event.type] and since < s.occurred_at <= at for s in statements)
+def still_holds(records: Iterable[Candidate], event: CandidateEvent) -> bool:
+    """Whether `event`, a statement against contact that was told before and is told again now, has held all the while:
+    since it was last said nothing of the person, whose `records` these are, took it back. Otherwise nobody can know
+    whether it was sent again or said again, and the reading against contact wins."""
+    statements = [s for record in records for s in record.statements]
+    about = event.type, *_about(event)
+    said = (s.occurred_at for s in statements if (s.type, s.channel, s.request or s.purpose) == about)
+    since = max(said, default=event.occurred_at)
+    answers = (s.occurred_at for s in statements if s.type == ANSWERED_BY[event.type])
+    return not any(since < at <= event.occurred_at for at in answers)
 
 
 def evolve(state: Candidate, event: CandidateEvent, version: int, seq: int, recorded_at: datetime) -> Candidate:

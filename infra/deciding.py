@@ -6,7 +6,6 @@ decided is appended first. So the outcome of a sequence does not depend on how i
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from datetime import datetime
 from typing import Any, Protocol
 from uuid import uuid4
 
@@ -62,14 +61,12 @@ class Round:
         self.pending: dict[str, Pending] = {}
         self.touched: set[str] = set()
 
-    def decide(
-        self, interaction: Interaction, place: int, *, facts: bool, again_at: datetime | None = None
-    ) -> str | None:
+    def decide(self, interaction: Interaction, place: int, *, facts: bool, untimed: bool = False) -> str | None:
         """Decides one interaction; its candidate when it is a duplicate, None when it now waits in `pending`.
 
         An intended contact needs standing unless it is told as one of the `facts`. What a person said against contact,
         told as a fact whose identifiers lead to several people, is recorded of each of them: nobody can tell who it
-        was, and it must not be lost. `again_at` is as for `Recording.record`.
+        was, and it must not be lost. `untimed` is as for `Recording.record`.
 
         Raises Cut, or Refused. `touched` then names the candidates whose states led to that.
         """
@@ -80,7 +77,7 @@ class Round:
             raise errors.AmbiguousCandidate(AMBIGUOUS)
         # One that nobody holds yet becomes the first one's.
         of = [(id_, identifiers if n == 0 else ()) for n, id_ in enumerate(meant)]
-        decided = [self._decided(id_, interaction, own, facts=facts, again_at=again_at) for id_, own in of]
+        decided = [self._decided(id_, interaction, own, facts=facts, untimed=untimed) for id_, own in of]
         for (state, events), (_, own) in zip(decided, of, strict=True):
             if events:
                 self._take(state, events, place, own)
@@ -93,17 +90,14 @@ class Round:
         identifiers: Iterable[str],
         *,
         facts: bool,
-        again_at: datetime | None,
+        untimed: bool,
     ) -> tuple[Candidate, tuple[CandidateEvent, ...]]:
         """The state of the candidate, and what is to be recorded of them; nothing when it is known."""
         state = self._state(id_, interaction)
         event = self._event(interaction, state, identifiers)
         survivor = self._survivor(event)
-        if again_at is not None and event.type in TAKEN_BACK:
-            if self._holds_anew(state, event, again_at):
-                event = event.model_copy(update={"occurred_at": again_at})
-            elif candidate.is_told([state], event):
-                return state, ()
+        if untimed and event.type in TAKEN_BACK and self._still_holds(state, event):
+            return state, ()
         if (key := candidate.interaction_key(event)) in state.interactions:
             if self._is_pending(state.id, key):
                 raise Cut
@@ -117,15 +111,16 @@ class Round:
             facts=facts,
         )
 
-    def _holds_anew(self, state: Candidate, event: CandidateEvent, at: datetime) -> bool:
-        """See `domain.candidate.holds_anew`; by what the ledger holds now, on whichever node it was recorded."""
-        if state.version == 0:
+    def _still_holds(self, state: Candidate, event: CandidateEvent) -> bool:
+        """Whether it was told before; see `domain.candidate.still_holds`. By what the ledger holds now, on whichever
+        node it was recorded."""
+        if not candidate.is_told(state, event):
             return False
         self._need_settled_merges()
         members = self._people.forest_of(state.id).members(state.id) | {state.id}
         if members & self.pending.keys():
             raise Cut
-        return candidate.holds_anew(self._people.fresh(members).values(), event, at)
+        return candidate.still_holds(self._people.fresh(members).values(), event)
 
     def _found(self, reference: Reference, identifiers: Iterable[str]) -> str | None:
         """The one candidate that `reference` means; None when nobody is. Raises AmbiguousCandidate."""

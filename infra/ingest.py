@@ -1,7 +1,7 @@
 """Deliveries on their way into the ledger: sealed, in a work queue on JetStream, until a consumer has recorded them."""
 
 from collections.abc import Callable, Mapping
-from datetime import date, datetime, timedelta
+from datetime import date, timedelta
 from functools import partial
 from hashlib import sha256
 from typing import Any, NamedTuple
@@ -22,7 +22,7 @@ IN_FLIGHT = 20_000
 ACK_WAIT_S = 10.0
 """So long after a node was killed another takes up what it had pulled; longer than recording takes."""
 SEEN_FOR = timedelta(hours=36)
-"""How long a token or a body is known: longer than a signature is taken, and than a provider tries again."""
+"""How long a token is known: longer than a signature is taken, and than a provider tries again."""
 DOOR_API = "DOOR.API"
 """What a door calls `$JS.API`, where it has an account of its own."""
 
@@ -61,24 +61,16 @@ class Inlet:
     async def is_used(self, provider: str, token: str, happening: str) -> bool:
         """Whether the token came with another happening before; else it is noted with this one. On any node."""
         what = sha256(f"{token}\n{happening}".encode("utf-8", "surrogatepass")).digest()
-        return await self._first(provider, token.encode("utf-8", "surrogatepass"), what) != what
-
-    async def first_received(self, provider: str, body: bytes, received_at: datetime) -> datetime:
-        """When these very bytes first came, to whichever node; now, if they did not."""
-        first = await self._first(provider, body, received_at.isoformat().encode())
-        return datetime.fromisoformat(first.decode())
-
-    async def _first(self, provider: str, thing: bytes, value: bytes) -> bytes:
-        """What was first noted of `thing`, which is known by its digest alone; `value`, if nothing was."""
-        subject = f"{self._seen.prefix}.{provider}.{sha256(thing).hexdigest()}"
+        digest = sha256(token.encode("utf-8", "surrogatepass")).hexdigest()
+        subject = f"{self._seen.prefix}.{provider}.{digest}"
         try:
-            await publish_one(self._connection, subject, value, 0, timeout_s=self._connection.request_timeout_s)
+            await publish_one(self._connection, subject, what, 0, timeout_s=self._connection.request_timeout_s)
         except ApiError as error:
             if error.code not in CONFLICTS:
                 raise
             noted = await get_message(self._connection, self._seen, last_by_subj=subject)
-            return value if noted is None else noted.body
-        return value
+            return noted is not None and noted.body != what
+        return False
 
 
 def inlet_of_door(connection: Connection, key: LentKey) -> Inlet:

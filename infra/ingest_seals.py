@@ -40,8 +40,6 @@ class Taken:
     headers: Mapping[str, str] = field(repr=False)
     body: bytes = field(repr=False)
     records: bool = False
-    again_at: datetime | None = None
-    """When it came, where the same bytes had first come at `received_at`, and that is what counts."""
     correlation: str | None = None
     """Of the request that brought it; of everything that comes of it."""
 
@@ -88,11 +86,9 @@ class Seals:
             raise SealBrokenError("the key of its day is gone")
         head, _, body = sealing.unseal(key, stored[_DAY:], _context(name, provider)).partition(b"\n")
         found = orjson.loads(head)
-        again_at = datetime.fromisoformat(found["again_at"]) if found.get("again_at") else None
-        received_at = datetime.fromisoformat(found["received_at"])
-        taken = Taken(
-            provider, received_at, found["headers"], body, found["records"], again_at, found.get("correlation")
-        )
+        # An older version noted when the same bytes had first come, and this time beside it.
+        received_at = datetime.fromisoformat(found.get("again_at") or found["received_at"])
+        taken = Taken(provider, received_at, found["headers"], body, found["records"], found.get("correlation"))
         return taken, found["more"]
 
     def destroy_before(self, purpose: str, day: date) -> int:
@@ -136,7 +132,6 @@ def _sealed(key: DayKey, taken: Taken, more: Mapping[str, Any] | None = None) ->
         "received_at": taken.received_at.isoformat(),
         "headers": {name: value for name, value in taken.headers.items() if name not in KEPT_SECRET},
         "records": taken.records,
-        "again_at": None if taken.again_at is None else taken.again_at.isoformat(),
         "correlation": taken.correlation,
         "more": more or {},
     }

@@ -12,7 +12,6 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
-from datetime import datetime
 from itertools import islice
 from queue import SimpleQueue
 from threading import Lock, Thread
@@ -78,7 +77,7 @@ class _Call:
 
     interactions: Sequence[Interaction]
     facts: bool
-    again_at: Sequence[datetime | None]
+    untimed: Sequence[bool]
     answer: Future[list[Outcome]]
 
 
@@ -88,7 +87,7 @@ class _Batch:
 
     interactions: Sequence[Interaction]
     facts: Sequence[bool]
-    again_at: Sequence[datetime | None]
+    untimed: Sequence[bool]
     outcomes: dict[int, Outcome] = field(default_factory=dict)
     rechecked: set[int] = field(default_factory=set)
 
@@ -141,18 +140,18 @@ class Recording:
         return self._ledger.candidates(ids, fresh=True)
 
     def record(
-        self, interactions: Sequence[Interaction], *, facts: bool, again_at: Sequence[datetime | None] | None = None
+        self, interactions: Sequence[Interaction], *, facts: bool, untimed: Sequence[bool] | None = None
     ) -> list[Outcome]:
         """Records `interactions` in order and answers for each.
 
         With `facts`, contacts are reports of what already happened and are never refused for policy; without,
         they are intentions and need standing. A fact against contact that names several people is recorded of each.
-        `again_at`, one for each interaction, is when one was told once more that has no time but that of its first
-        telling: against contact, and taken back since, it is recorded once more, at that time. Calls made at the same
-        time are settled together, one after the other: they share the round trips and the syncs, and a node never loses
-        a race to itself.
+        `untimed` tells of each interaction whether its time is only that of its telling: against contact, told once
+        more under its id, it is recorded again only where it was taken back in between. Calls made at the same time are
+        settled together, one after the other: they share the round trips and the syncs, and a node never loses a race
+        to itself.
         """
-        call = _Call(interactions, facts, again_at or [None] * len(interactions), Future())
+        call = _Call(interactions, facts, untimed or [False] * len(interactions), Future())
         with self._gate:
             if self._closed:
                 raise OperationalError("the node is stopping; send it again")
@@ -181,7 +180,7 @@ class Recording:
         batch = _Batch(
             [i for c in calls for i in c.interactions],
             [c.facts for c in calls for _ in c.interactions],
-            [at for c in calls for at in c.again_at],
+            [untimed for c in calls for untimed in c.untimed],
         )
         try:
             with tracing.work("record", (i.correlation for i in batch.interactions)) as span:
@@ -222,7 +221,7 @@ class Recording:
         for n, place in enumerate(pending):
             try:
                 duplicate = round_.decide(
-                    batch.interactions[place], place, facts=batch.facts[place], again_at=batch.again_at[place]
+                    batch.interactions[place], place, facts=batch.facts[place], untimed=batch.untimed[place]
                 )
             except Cut:
                 rest = pending[n:]

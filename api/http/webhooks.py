@@ -29,7 +29,7 @@ from api.http.roles import OFFICERS, OPERATORS, open_to_anybody
 from api.http.threads import Threads
 from api.intake import Intake
 from api.reception import SHORT_BYTES, Reception
-from consumers.webhooks.delivery import Answered, Asking, Delivery, ProvedByToken, Provider, Refused, Untimed
+from consumers.webhooks.delivery import Answered, Asking, Delivery, ProvedByToken, Provider, Refused
 from domain.event import utc_now
 from infra.ingest_seals import Taken
 from infra.webhook_secrets import WebhooksRefused, fingerprint_of
@@ -60,7 +60,6 @@ class Ways(NamedTuple):
     """How deliveries of a provider are treated."""
 
     by_token: ProvedByToken | None
-    is_untimed: bool
     asks: bool
     answer: int
 
@@ -70,7 +69,6 @@ def _ways_of(provider: Provider) -> Ways:
     """Asked once: what members an object has takes longer to find out than to seal a delivery."""
     return Ways(
         provider if isinstance(provider, ProvedByToken) else None,
-        isinstance(provider, Untimed),
         isinstance(provider, Asking),
         provider.answer if isinstance(provider, Answered) else ACCEPTED,
     )
@@ -170,7 +168,7 @@ async def _stored(reception: Reception, provider: Provider, delivery: Delivery, 
     try:
         headers, body = delivery.headers, delivery.body
         taken = Taken(provider.name, delivery.received_at, headers, body, correlation=correlation)
-        await reception.take(await reception.first_received(taken) if _ways_of(provider).is_untimed else taken)
+        await reception.take(taken)
     except DataError:
         reception.counted.note(provider.name, "refused")
         return problem(413, "too-large", "the delivery is over the nats-server's `max_payload`; raise that")

@@ -25,8 +25,6 @@ class Delivery:
     """When the node took it; stored with it, so that reading it again gives the same."""
     path_secret: str | None = field(default=None, repr=False)
     """What stood behind the provider's name in the address."""
-    again_at: datetime | None = None
-    """When it came, where the same bytes had first come at `received_at`; see `Untimed`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,14 +36,14 @@ class Happening:
     the provider's own word for it, and `known` says whether we chose to leave it (a subscription's test, a job that was
     edited) or have never heard of it, which is kept and shown.
 
-    `again_at` is when something was told once more that has no time but that of its first telling. `unreadable` says
-    what of a delivery could not be read beside what could, which counts: the delivery then becomes a letter as well.
+    What happened at a time that the provider does not tell happened when the delivery came; such a record's time is
+    exactly that. `unreadable` says what of a delivery could not be read beside what could, which counts: the delivery
+    then becomes a letter as well.
     """
 
     kind: str
     record: dict[str, Any] | None = field(default=None, repr=False)
     known: bool = True
-    again_at: datetime | None = None
     unreadable: str | None = None
 
 
@@ -90,16 +88,6 @@ class ProvedByToken(Protocol):
     def proved(self, delivery: Delivery) -> tuple[str, str]:
         """The token of a verified delivery, and the happening that it came with; the door takes it with no other."""
         ...
-
-
-@runtime_checkable
-class Untimed(Protocol):
-    """A provider of whose happenings some have no time. Theirs is `received_at`, which then is when the same bytes
-    first came: with a later one, what a person says against contact would be said once more. Where it was taken back
-    in between it is: then `again_at` counts, as nobody can tell what is sent again from what is said again.
-    """
-
-    untimed: bool
 
 
 @runtime_checkable

@@ -9,13 +9,13 @@ Merging, deleting, anonymising and updating have no time: theirs is when the del
 what a rule or a recruiter did to the copy in Greenhouse: nobody asked anything of Rapport, so it is kept and shown, for
 a compliance officer to decide.
 
-`can_email` false is an opt-out from email, stated again by each delivery that says so. It is how things stood when the
-delivery was made, whatever became of an application before; so its time is when the delivery came. It is told for each
+`can_email` false is an opt-out from email, stated again by each delivery that says so, one of a deletion as well: where
+only that hook is set up, a merge is told by it. It is how things stood when the delivery was made, whatever became of
+an application before; so its time is when the delivery came. It is told for each
 address, whatever else of the delivery can be read; everything else is told by the first address.
 """
 
 from collections.abc import Sequence
-from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
@@ -51,7 +51,6 @@ class Greenhouse:
     """An applicant tracking system."""
 
     name = "greenhouse"
-    untimed = True
 
     def verify(self, delivery: Delivery, secrets: Sequence[str], now: datetime) -> None:  # noqa: ARG002 - no time is signed
         """See `consumers.webhooks.delivery.Provider`."""
@@ -76,6 +75,8 @@ class Greenhouse:
             out = self._opt_outs(kind, person, delivery, id_)
             told = payload.readable(kind, lambda: self._person(kind, person, came), out)
             return (out + told if kind == "merge_candidate" else told + out) or [Happening(kind)]
+        if kind == "delete_candidate" and isinstance(person := at(body, "payload", "person"), dict):
+            return self._opt_outs(kind, person, delivery, [str(person.get("id") or "")]) or [Happening(kind)]
         return [Happening(kind, known=kind in LEFT)]
 
     def _application(self, kind: str, application: dict[str, Any], came: datetime) -> list[Happening]:
@@ -131,7 +132,7 @@ class Greenhouse:
         except Unreadable:
             key = None
         time, of = payload.instant(None, delivery.received_at), ["can_email", kind, *id_]
-        told = [
+        return [
             payload.told(
                 *(self.name, kind, "opted_out", who, time, of if n == 0 else [*of, who["email"]]),
                 channel="email",
@@ -139,7 +140,6 @@ class Greenhouse:
             )
             for n, who in enumerate(payload.people(self.name, key, *_emails(candidate)))
         ]
-        return [replace(happening, again_at=delivery.again_at) for happening in told]
 
     def _told(
         self, kind: str, type_: str, candidate: dict[str, Any], time: datetime, id_: Sequence[str], **data: Any

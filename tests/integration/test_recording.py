@@ -398,20 +398,23 @@ def test_an_opt_out_told_again_holds_anew_only_if_it_was_taken_back(nodes: Nodes
     id_ = sourced(node, who)
     said = did("opted_out", who, at=DAY)
 
-    def again(hours: int) -> Outcome:
-        at = DAY + timedelta(hours=hours)
-        return other.recording.record([parse(said)], facts=True, again_at=[at])[0]
+    def told(on: Node, hours: int) -> Outcome:
+        at = (DAY + timedelta(hours=hours)).isoformat()
+        return on.recording.record([parse(said | {"occurred_at": at})], facts=True, untimed=[True])[0]
 
-    accepted(node, said)
-    assert isinstance(again(1), Duplicate)
+    assert [type(told(on, 0)) for on in (node, other)] == [Accepted, Duplicate]
+    assert isinstance(told(other, 1), Duplicate)
     accepted(node, did("opted_in", who, at=DAY + timedelta(hours=2), evidence="a call"))
-    assert [type(again(hours)) for hours in (1, 3, 3, 4)] == [Duplicate, Accepted, Duplicate, Duplicate]
+    assert [type(told(other, hours)) for hours in (1, 3, 3, 4)] == [Duplicate, Accepted, Duplicate, Duplicate]
+    assert [type(told(node, hours)) for hours in (3, 5)] == [Duplicate, Duplicate]
     assert types(node, id_).count("opted_out") == 2
-    never_recorded = did("opted_out", who, at=DAY + timedelta(hours=5))
-    accepted(node, did("opted_in", who, at=DAY + timedelta(hours=6), evidence="a call"))
-    for hours in (7, 8, 9):
-        other.recording.record([parse(never_recorded)], facts=True, again_at=[DAY + timedelta(hours=hours)])
-        assert history(node, id_)[-1].event.occurred_at == DAY + timedelta(hours=7)
+    assert history(node, id_)[-1].event.occurred_at == DAY + timedelta(hours=3)
+    together = [
+        parse(did("opted_out", who, at=DAY, id="again") | {"occurred_at": at.isoformat()})
+        for at in (DAY, DAY + timedelta(hours=1), DAY + timedelta(hours=3))
+    ]
+    outcomes = node.recording.record(together, facts=True, untimed=[True] * 3)
+    assert [type(outcome) for outcome in outcomes] == [Accepted, Duplicate, Duplicate]
 
 
 def test_an_opt_out_from_a_clock_days_ahead_is_recorded_where_it_is_a_fact(node: Node) -> None:

@@ -159,6 +159,33 @@ def from_the_others(who: str, at: datetime) -> dict[str, Delivery]:
     }
 
 
+def against_contact_without_a_time(at: datetime) -> list[tuple[str, Delivery]]:
+    """What is said against contact with no time that can be read, by each provider of whom that may come; made at
+    `at`, which is then all the time there is."""
+    unsubscribed = mailgun_event("unsubscribed", uuid4().hex, recipient=somebody())
+    complained = postmark_event("SpamComplaint", Email=somebody(), MessageID=uuid4().hex)
+    number, said = uuid4().int >> 80, {"type": "opted_out", "candidate": {"email": somebody()}, "channel": "email"}
+    del unsubscribed["timestamp"], complained["BouncedAt"]
+    person = {**test_webhooks_greenhouse.CANDIDATE, "id": number, "can_email": False, "tags": []}
+    person["email_addresses"] = [{"value": somebody(), "type": "work"}]
+    return [
+        ("sendgrid", of_sendgrid([sendgrid_event("unsubscribe", uuid4().hex, email=somebody(), timestamp="x")], at)),
+        ("postmark", of_postmark(complained, at=at)),
+        ("mailgun", of_mailgun(unsubscribed, at, token=uuid4().hex)),
+        ("greenhouse", test_webhooks_greenhouse.sent({"action": "update_candidate", "payload": {"candidate": person}})),
+        *(
+            ("greenhouse", test_webhooks_greenhouse.sent({"action": "delete_candidate", "payload": {"person": other}}))
+            for other in [person | {"id": number + 1, "email_addresses": [{"value": somebody(), "type": "work"}]}]
+        ),
+        (
+            "standard",
+            test_webhooks_standard.signed(
+                {"type": "left", "data": said}, test_webhooks_standard.SECRET, id_=uuid4().hex, at=at
+            ),
+        ),
+    ]
+
+
 # ── through the door ──
 
 
@@ -303,6 +330,7 @@ def test_repeated_reordered_and_with_restarts_each_happening_is_one_event(here: 
     known += [(name, d) for who in people for name, d in from_the_others(who, at).items()]
     array = [sendgrid_event("open", uuid4().hex, email=who) for who in people]
     known += [("sendgrid", of_sendgrid(array, at)), ("sendgrid", of_sendgrid([*array, array[0]], at))]
+    known += against_contact_without_a_time(at)
     assert {name for name, _ in known} == PROVIDERS.keys()
     told = [happening.record for name, d in known for happening in PROVIDERS[name].read(d)]
     distinct = len({record["id"] for record in told if record is not None})
@@ -319,18 +347,42 @@ def test_repeated_reordered_and_with_restarts_each_happening_is_one_event(here: 
     assert node.ledger.last_seq() - before == distinct
 
 
-def test_a_delivery_about_a_merged_candidate_shows_on_the_survivor(here: Running) -> None:
+def test_what_is_said_against_contact_without_a_time_and_sent_again_is_one_event(here: Running) -> None:
+    """Through the door, before and after a restart; a sender may sign it anew, or write what is told otherwise."""
+    node, http = here
+    greenhouse, standard = test_webhooks_greenhouse.SECRET, test_webhooks_standard.SECRET
+    node.intake.secrets.add("greenhouse", greenhouse)
+    node.intake.secrets.add("standard", standard)
+    before, said = node.ledger.last_seq(), against_contact_without_a_time(now())
+    for _ in range(2):
+        for name, delivery in said:
+            assert post(http, name, delivery).is_success, name
+            if name == "greenhouse":
+                assert post(http, name, test_webhooks_greenhouse.sent(delivery.body + b" ")).is_success
+            if name == "standard":
+                id_ = delivery.headers["webhook-id"]
+                again = test_webhooks_standard.signed(delivery.body, standard, id_=id_, at=now())
+                assert post(http, name, again).is_success
+        emptied(node)
+        assert node.ledger.last_seq() - before == len(said)
+        restarted(node)
+
+
+def test_a_delivery_about_a_merged_candidate_lands_on_their_own_stream_and_shows_on_the_survivor(here: Running) -> None:
     node, http = here
     duplicate, survivor = somebody(), somebody()
     record(http, did("sourced", duplicate), did("sourced", survivor))
-    into = node.recording.resolve(_reference(survivor))
+    into, own = node.recording.resolve(_reference(survivor)), node.recording.resolve(_reference(duplicate))
     node.wait_for(record(http, did("merged", duplicate, into={"email": survivor})))
     for name, delivery in one_of_each(duplicate).items():
         post(http, name, delivery)
     emptied(node)
     node.wait_for(node.ledger.last_seq())
     timeline = http.get(f"/v1/candidates/{into}/timeline").json()["events"]
-    assert {"sendgrid", "postmark", "mailgun", "ses"} <= {e.get("source") for e in timeline}
+    told = [e for e in timeline if e.get("source") in SECRETS]
+    assert {e["source"] for e in told} == SECRETS.keys()
+    assert own != into
+    assert {e["candidate_id"] for e in told} == {own}
 
 
 def _reference(email: str) -> Any:

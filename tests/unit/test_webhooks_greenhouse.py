@@ -248,12 +248,18 @@ def test_an_opt_out_counts_whatever_else_cannot_be_read(change: dict[str, Any]) 
     assert told["candidate"] == {"email": "mary.somerville@example.org"}, "by the address, without an id"
 
 
-def test_an_opt_out_that_came_again_says_when() -> None:
+def test_an_opt_out_was_said_when_it_came() -> None:
     body = {"action": "update_candidate", "payload": {"candidate": CANDIDATE | {"can_email": False, "tags": []}}}
-    (again,) = PROVIDER.read(replace(sent(body), again_at=OTHER_DAY))
-    assert again.again_at == OTHER_DAY
-    assert again.record is not None
-    assert again.record["occurred_at"] == NOW.isoformat()
+    (again,) = records(PROVIDER.read(replace(sent(body), received_at=OTHER_DAY)))
+    assert again["occurred_at"] == OTHER_DAY.isoformat()
+
+
+def test_an_opt_out_in_a_deletion_counts_and_the_deletion_is_left() -> None:
+    body = {"action": "delete_candidate", "payload": {"person": CANDIDATE | {"can_email": False}}}
+    assert [type_ for type_, _ in brief(PROVIDER.read(sent(body)))] == ["opted_out"]
+    for person in (CANDIDATE | {"can_email": True}, None, []):
+        (left,) = PROVIDER.read(sent({"action": "delete_candidate", "payload": {"person": person}}))
+        assert (left.record, left.known) == (None, True)
 
 
 def test_a_merge_is_a_merge_when_it_came() -> None:
@@ -271,8 +277,8 @@ def test_the_opt_out_of_a_duplicate_comes_before_its_merge() -> None:
 
 
 def test_deleting_is_never_a_request_to_erase() -> None:
-    """It may be a merge, of which only this hook was set up; the opt-out in it is left as well."""
-    person = {**PERSON, "can_email": False, "deleted_application_ids": [46196263]}
+    """It may be a merge, of which only this hook was set up."""
+    person = {**PERSON, "deleted_application_ids": [46196263]}
     assert PROVIDER.read(sent({"action": "delete_candidate", "payload": {"person": person}})) == [
         Happening("delete_candidate")
     ]
