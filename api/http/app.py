@@ -29,7 +29,7 @@ from api.http import (
 )
 from api.http.arriving import Arriving
 from api.http.backpressure import Turns
-from api.http.body import BodyLimit
+from api.http.body import BodyLimit, Coming
 from api.http.connections import Connections
 from api.http.correlating import Correlating
 from api.http.description import REFUSALS, describe
@@ -95,6 +95,7 @@ def create_app(node: Node) -> FastAPI:
     app.state.refused_rate = Rate(node.settings.refused_per_s, node.settings.refused_burst)
     app.state.connections = ()  # until a server has some
     app.state.streams = Streams()
+    app.state.coming = Coming()
     app.state.arriving = Arriving()
     app.state.threads = Threads()
     app.state.documents = interactions.room()

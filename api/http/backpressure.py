@@ -26,6 +26,13 @@ class ComeAgain(Exception):
         self.code, self.retry_after_s = code, retry_after_s
 
 
+class Stopping(Exception):
+    """The node stops while a body comes in: what was recorded of it stays so, and the whole may be sent again."""
+
+    def __init__(self) -> None:
+        super().__init__("the node is stopping; what has an outcome is recorded, and all may be sent again in 5 s")
+
+
 class Turns:
     """Who records next."""
 

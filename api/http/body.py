@@ -11,8 +11,9 @@ from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from api.http.backpressure import Stopping
 from api.http.problems import MAX_BODY_BYTES, too_large
-from api.http.streaming import NDJSON
+from api.http.streaming import is_ndjson
 
 OF_ANY_LENGTH = "/v1/interactions"
 """It takes NDJSON, and counts its lines."""
@@ -24,6 +25,36 @@ NEXT_WITHIN_S = 60.0
 """Of one of any length the next piece comes within that time."""
 ENDED = {"Connection": "close"}
 """With an answer to a body that does not end: nothing more of it is waited for."""
+
+
+class Coming:
+    """The bodies of any length that are coming in, which would keep a node that stops from stopping."""
+
+    def __init__(self) -> None:
+        self.is_over = False
+        self._waited_for: set[asyncio.Timeout] = set()
+
+    def end(self) -> None:
+        """Nothing more of them is waited for. For the loop that reads them."""
+        self.is_over = True
+        for patience in self._waited_for:
+            patience.reschedule(0.0)
+
+    async def next(self, receive: Receive) -> Message:
+        """The next message of one. Raises Stopping, or TimeoutError where it does not come in time."""
+        if self.is_over:
+            raise Stopping
+        try:
+            async with asyncio.timeout(NEXT_WITHIN_S) as patience:
+                self._waited_for.add(patience)
+                try:
+                    return await receive()
+                finally:
+                    self._waited_for.discard(patience)
+        except TimeoutError:
+            if self.is_over:
+                raise Stopping from None
+            raise
 
 
 class BodyLimit:
@@ -46,22 +77,15 @@ class BodyLimit:
 
     async def _limited(self, scope: Scope, receive: Receive, send: Send) -> None:
         headers = Headers(scope=scope)
-        if scope["path"] == OF_ANY_LENGTH and NDJSON in headers.get("content-type", ""):
-            await self._app(scope, _coming(receive), send)
+        if scope["path"] == OF_ANY_LENGTH and is_ndjson(headers.get("content-type", "")):
+            lines = _Lines(receive, headers, scope["app"].state.coming)
+            await self._app(scope, lines.receive, lines.answering(send))
             return
         body = _Body(receive, headers)
         said = headers.get("content-length", "0")
         is_long = not said.isdecimal() or int(said[:20]) > MAX_BODY_BYTES
         answer: ASGIApp = too_large(scope["path"]) if is_long else self._app
-
-        async def answering(message: Message) -> None:
-            if message["type"] == "http.response.start" and message["status"] >= HTTPStatus.BAD_REQUEST:
-                await body.forget_rest()
-                if not body.is_over:
-                    MutableHeaders(scope=message).update(ENDED)
-            await send(message)
-
-        await answer(scope, body.receive, answering)
+        await answer(scope, body.receive, body.answering(send))
 
 
 class _Body:
@@ -86,7 +110,20 @@ class _Body:
         self.is_over = not message.get("more_body")
         return message
 
-    async def forget_rest(self) -> None:
+    def answering(self, send: Send) -> Send:
+        """What sends an answer that may come, or end, before the body is over."""
+
+        async def sending(message: Message) -> None:
+            begins = message["type"] == "http.response.start"
+            if message["status"] >= HTTPStatus.BAD_REQUEST if begins else not message.get("more_body"):
+                await self._forget_rest()
+                if begins and not self.is_over:
+                    MutableHeaders(scope=message).update(ENDED)
+            await send(message)
+
+        return sending
+
+    async def _forget_rest(self) -> None:
         """Lets in, for a moment, what is still to come, and keeps nothing of it.
 
         Who is refused while sending hears why; a connection that were shut at once would be reset before.
@@ -99,21 +136,25 @@ class _Body:
                     self.is_over = not (await self._receive()).get("more_body")
 
 
-def _coming(receive: Receive) -> Receive:
-    """The same messages. Raises HTTPException when the next does not come in time."""
-    over = False
+class _Lines(_Body):
+    """A body of any length, as it comes."""
 
-    async def receiving() -> Message:
-        nonlocal over
-        if over:
-            return await receive()
-        until = asyncio.get_running_loop().time() + NEXT_WITHIN_S
-        said = f"nothing came for {NEXT_WITHIN_S:g} s; lines before that may be recorded, and all may be sent again"
-        message = await _before(until, receive, said)
-        over = not message.get("more_body")
+    def __init__(self, receive: Receive, headers: Headers, coming: Coming) -> None:
+        super().__init__(receive, headers)
+        self._coming = coming
+
+    async def receive(self) -> Message:
+        """The next message. Raises HTTPException when it does not come in time, or Stopping."""
+        if self.is_over:
+            return await self._receive()
+        self._waits_to_be_asked = False
+        try:
+            message = await self._coming.next(self._receive)
+        except TimeoutError:
+            said = f"nothing came for {NEXT_WITHIN_S:g} s; lines before that may be recorded, and all may be sent again"
+            raise HTTPException(408, said, ENDED) from None
+        self.is_over = not message.get("more_body")
         return message
-
-    return receiving
 
 
 async def _before(until: float, receive: Receive, said: str) -> Message:

@@ -18,7 +18,7 @@ from api.http.description import INTERACTIONS
 from api.http.once import TAKES_KEY
 from api.http.reads import WRITES
 from api.http.roles import OFFICERS, PERSON, Role, roles_of
-from api.http.streaming import NDJSON, AsTheyCome
+from api.http.streaming import AsTheyCome, is_ndjson, wants_ndjson
 from api.node import Node
 from api.reception import SHORT_BYTES
 from domain.candidate import BY_OFFICERS, OptedIn
@@ -49,7 +49,7 @@ async def _whole(request: Request) -> AsyncIterator[bytes | None]:
     """
     turns: Turns = request.app.state.turns
     turns.enter()
-    if NDJSON in request.headers.get("content-type", ""):
+    if is_ndjson(request.headers.get("content-type", "")):
         yield None
         return
     async with whole(request.app.state.documents, request.stream()) as body:
@@ -86,7 +86,7 @@ async def record(
             return outcomes.single(outcome)
         documents = _cut(document)
     recorded = _recorded(turns, partial(record_all, node, caller=caller, facts=history), documents)
-    if NDJSON in accept:
+    if wants_ndjson(accept):
         return AsTheyCome(outcomes.line_by_line(recorded, request), node.settings.data)
     return await outcomes.together(recorded, node.settings.data)
 

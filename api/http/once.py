@@ -5,8 +5,9 @@ request is refused (422), and while the first is still being carried out (409). 
 same for as long as the ledger lasts; the key is for answers, and for commands, for a day.
 
 What is kept of a request is its hash, under the hash of caller and key, both keyed with the ledger's own secret; of
-the answer its status and its bytes, which hold ids without meaning. An answer that refuses, or that failed, is not
-kept: the same may then be tried again.
+the answer its status and its bytes, which hold ids without meaning. An answer that refuses, or that failed, be it
+half-way, is not kept: the same may then be tried again. Of one that is too long to be kept it is known what was asked:
+asked again it is carried out again, which changes nothing of interactions, and another request is refused.
 
 Where NATS breaks between what was done and the keeping of its answer, the answer is given all the same, and kept as
 soon as that can be done. Until then this node looks after the key, and asked again keeps the answer first; another
@@ -32,6 +33,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from api.http.callers import Caller
 from api.http.problems import MAX_BODY_BYTES, problem
+from api.http.streaming import is_ndjson
 from api.node import Node
 from domain.event import utc_now
 from infra.jetstream import Bucket
@@ -66,6 +68,12 @@ class Answered(Exception):
         self.status, self.media_type, self.body = status, media_type, body
 
 
+def forget(request: Request) -> None:
+    """The answer to come says of what was done that it failed: it is not kept."""
+    if (claim := request.scope.get("state", {}).get("once")) is not None:
+        claim.is_whole = False
+
+
 @dataclass
 class Claim:
     """A key that this request holds, until its answer is there."""
@@ -77,14 +85,20 @@ class Claim:
     status: int = 0
     media_type: str = ""
     body: bytes = b""
+    is_whole: bool = True
+    """Whether all was done that was asked for."""
 
     def settle(self) -> None:
         """Keeps the answer if the request was carried out; else the key is free again. Raises OperationalError.
 
         Of one that somebody took over meanwhile nothing is changed.
         """
-        if 200 <= self.status < 300 and len(self.body) <= MAX_ANSWER_BYTES:
-            kept = {"request": self.request, "status": self.status, "type": self.media_type, "body": self.body.decode()}
+        if 200 <= self.status < 300 and self.is_whole:
+            kept: dict[str, Any] = {"request": self.request}
+            if len(self.body) <= MAX_ANSWER_BYTES:
+                kept |= {"status": self.status, "type": self.media_type, "body": self.body.decode()}
+            else:
+                kept |= {"too_long": True}
             with suppress(IntegrityError):
                 self.bucket.update(self.key, orjson.dumps(kept), self.revision)
         elif (found := self.bucket.get_entry(self.key)) is not None and found.revision == self.revision:
@@ -98,7 +112,7 @@ async def once(request: Request) -> None:
         return
     if not 0 < len(key) <= MAX_KEY_CHARS or not key.isprintable():
         raise KeyRefused(400, "invalid-idempotency-key", f"an Idempotency-Key has 1 to {MAX_KEY_CHARS} characters")
-    if "ndjson" in request.headers.get("content-type", ""):
+    if is_ndjson(request.headers.get("content-type", "")):
         return  # its lines are recorded once as it is, and no answer is kept of a stream that may be of any length
     said = request.headers.get("content-length", "" if "transfer-encoding" in request.headers else "0")
     if not said.isdecimal() or int(said[:20]) > MAX_BODY_BYTES:
@@ -168,7 +182,8 @@ def _claim(bucket: Bucket, key: str, request: str) -> Claim:
         raise KeyRefused(422, "idempotency-key-reused", "another request had this Idempotency-Key; give each its own")
     if "status" in kept:
         raise Answered(kept["status"], kept["type"], kept["body"].encode())
-    if (utc_now() - found.recorded_at).total_seconds() < TAKEN_OVER_AFTER_S:
+    age_s = (utc_now() - found.recorded_at).total_seconds()
+    if age_s < TAKEN_OVER_AFTER_S and "too_long" not in kept:
         raise KeyRefused(409, "request-under-way", "the request with this Idempotency-Key is still under way")
     try:
         return Claim(bucket, key, request, bucket.update(key, begun, found.revision))

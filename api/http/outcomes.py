@@ -11,6 +11,7 @@ import orjson
 from fastapi import Request
 from fastapi.responses import JSONResponse, Response, StreamingResponse
 
+from api.http.once import forget
 from api.http.problems import STATUS, as_problem, problem
 from api.http.streaming import NDJSON, pieces
 from infra.recording import Accepted, Duplicate, Outcome, Rejected
@@ -92,6 +93,7 @@ async def line_by_line(chunks: AsyncIterator[list[Outcome]], request: Request) -
     except Exception as error:
         if not begun:
             raise
+        forget(request)
         said = as_problem(request, error)
         yield orjson.dumps({"error": orjson.loads(bytes(said.body)), "summary": count.as_document()}) + b"\n"
         return

@@ -12,8 +12,9 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
 
-from api.http.backpressure import ComeAgain
+from api.http.backpressure import ComeAgain, Stopping
 from api.http.callers import NoToken, RoleRefused
 from api.http.paging import NoSuchPlace
 from api.http.parameters import UnknownParameter
@@ -149,6 +150,14 @@ def install(app: Starlette) -> None:
     @answers(TokenRefused)
     def _token(_request: Request, error: Exception) -> JSONResponse:
         return problem(401, "unknown-token", str(error), {"WWW-Authenticate": 'Bearer error="invalid_token"'})
+
+    @answers(Stopping)
+    def _stopping(_request: Request, error: Stopping) -> JSONResponse:
+        return problem(503, "stopping", str(error), {"Retry-After": "5"})
+
+    @answers(ClientDisconnect)
+    def _gone(_request: Request, _error: ClientDisconnect) -> JSONResponse:
+        return problem(400, "incomplete", "the request broke off")  # which nobody hears, and is no fault
 
     @answers(ComeAgain)
     def _again(_request: Request, error: ComeAgain) -> JSONResponse:

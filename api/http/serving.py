@@ -1,4 +1,4 @@
-"""The HTTP server of a node: tells its application of its connections, and ends streams that would go on for ever."""
+"""The HTTP server of a node: tells its application of its connections, and ends what would go on for ever."""
 
 import asyncio
 import socket
@@ -12,6 +12,7 @@ import uvicorn
 from fastapi import FastAPI
 
 from api.door import Door
+from api.http.body import Coming
 from api.http.connections import MOST
 from api.http.streams import Streams
 from infra.logging import fault_of
@@ -23,7 +24,8 @@ log = structlog.get_logger()
 
 
 class Server(uvicorn.Server):
-    """A uvicorn server over an application whose `state.streams` are ended before it waits for its connections.
+    """A uvicorn server over an application whose `state.streams` and what is `state.coming` end before it waits for its
+    connections.
 
     With a `door` it listens only when that has ended, and else serves the connections that come from there.
     """
@@ -52,7 +54,9 @@ class Server(uvicorn.Server):
         application = self.config.app
         if isinstance(application, FastAPI):
             streams: Streams = application.state.streams
+            coming: Coming = application.state.coming
             streams.end()
+            coming.end()
         if self._door is not None:
             for listener in [] if self.servers else sockets or []:
                 listener.close()  # or who comes while the door ends would wait for nobody

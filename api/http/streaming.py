@@ -16,11 +16,22 @@ from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 NDJSON = "application/x-ndjson"
+_CALLED = {NDJSON, "application/ndjson", "application/jsonl", "application/x-jsonlines", "application/json-lines"}
 PIECE_BYTES = 64_000
 MOST_WAITING_BYTES = 256_000_000
 """Of one answer, about two million outcomes. While as much waits to be taken, nothing more of the request is read."""
 TAKEN_WITHIN_S = 60.0
 """By then something of it is taken, or the connection is given up."""
+
+
+def is_ndjson(content_type: str) -> bool:
+    """Whether a body of this type has a document a line, by any of the names there are for it."""
+    return content_type.partition(";")[0].strip().lower() in _CALLED
+
+
+def wants_ndjson(accept: str) -> bool:
+    """Whether one of the types that are asked for is that."""
+    return any(is_ndjson(one) for one in accept.split(","))
 
 
 class AsTheyCome(Response):

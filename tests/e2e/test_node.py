@@ -10,6 +10,7 @@ import shutil
 import signal
 import socket
 import subprocess
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -38,6 +39,30 @@ def test_up_serves_until_ctrl_c_or_sigterm_leaves_nothing_running_and_starts_aga
             assert ADA not in err
             assert not (data / "node.json").exists()
             assert not alive(nats)
+
+
+@pytest.mark.parametrize("accept", ["*/*", "application/x-ndjson"])
+def test_a_node_that_stops_says_to_whoever_is_sending_lines_how_far_it_has_come(tmp_path: Path, accept: str) -> None:
+    """They may come for hours; what has an outcome is recorded, and the node waits for no more."""
+    data = tmp_path / "data"
+    with up(data) as (node, http):
+        said = "".join(json.dumps(did("sourced", f"one.{n}@example.com")) + "\n" for n in range(500))
+        head = (
+            f"POST /v1/interactions HTTP/1.1\r\nHost: {http.base_url.netloc.decode()}\r\n"
+            f"Authorization: {http.headers['authorization']}\r\nContent-Type: application/x-ndjson\r\n"
+            f"Accept: {accept}\r\nContent-Length: {10 * len(said)}\r\n\r\n"
+        )
+        with socket.create_connection((http.base_url.host, http.base_url.port or 0), timeout=30) as there:
+            there.sendall((head + said).encode())
+            until(lambda: http.get("/v1/status").json()["ledger"]["last_seq"] == 500)
+            begun = time.monotonic()
+            _, err = stop(node, signal.SIGTERM)
+            assert time.monotonic() - begun < 8
+            answer = b"".join(iter(lambda: there.recv(65_536), b""))
+    assert b"urn:rapport:problem:stopping" in answer
+    assert answer.startswith(b"HTTP/1.1 503 " if accept == "*/*" else b"HTTP/1.1 200 ")
+    assert answer.count(b'"status":"accepted"') == (0 if accept == "*/*" else 500)
+    assert "Exception" not in err
 
 
 def test_a_signal_while_the_node_starts_ends_it_and_its_server(tmp_path: Path) -> None:

@@ -226,6 +226,23 @@ def test_lines_that_stop_coming_are_given_up(here: Here, monkeypatch: pytest.Mon
     assert b"all may be sent again" in answer
 
 
+# ── who goes away ──
+
+
+@pytest.mark.parametrize("accept", ["*/*", NDJSON])
+def test_who_hangs_up_while_lines_come_is_no_fault(here: Here, monkeypatch: pytest.MonkeyPatch, accept: str) -> None:
+    node, http = here
+    faults, before = list[Exception](), node.ledger.last_seq()
+    monkeypatch.setattr(problems, "_note", lambda _request, error: faults.append(error))
+    said = b"".join(json.dumps(did("sourced", somebody())).encode() + b"\n" for _ in range(500))
+    headers = (f"Authorization: {http.headers['authorization']}", f"Content-Type: {NDJSON}", f"Accept: {accept}")
+    with begun(http, "/v1/interactions", 10 * len(said), said, *headers):
+        until(lambda: node.ledger.last_seq() == before + 500)
+    until(lambda: len(http.get("/v1/pools").content) > 0)
+    time.sleep(0.2)
+    assert faults == []
+
+
 # ── what is logged ──
 
 

@@ -132,6 +132,42 @@ def test_what_was_refused_or_failed_may_be_tried_again(here: Here, monkeypatch: 
     assert keyed(http, key, sent).status_code == 201
 
 
+def test_what_failed_half_way_is_carried_out_again(here: Here, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The answer came line by line, and so began as any other."""
+    _, http = here
+    key, sent, recorded = uuid4().hex, [did("sourced", somebody()) for _ in range(600)], Recording.record
+    first = [True]
+
+    def failing_at_the_second(*some: Any, **named: Any) -> Any:
+        if not first:
+            raise OperationalError("no connection")
+        first.pop()
+        return recorded(*some, **named)
+
+    def last(answer: httpx.Response) -> Any:
+        assert "idempotency-replayed" not in answer.headers
+        return json.loads(answer.text.splitlines()[-1])
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Recording, "record", failing_at_the_second)
+        assert last(keyed(http, key, sent, accept="application/x-ndjson"))["error"]["status"] == 503
+    summary = last(keyed(http, key, sent, accept="application/x-ndjson"))["summary"]
+    assert (summary["duplicates"], summary["accepted"]) == (500, 100)
+
+
+def test_of_an_answer_too_long_to_be_kept_it_is_known_what_was_asked(
+    here: Here, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _, http = here
+    monkeypatch.setattr(once, "MAX_ANSWER_BYTES", 300)
+    key, sent = uuid4().hex, [did("sourced", somebody()) for _ in range(5)]
+    assert keyed(http, key, sent).json()["accepted"] == 5
+    for _ in range(2):
+        again = keyed(http, key, sent)
+        assert (again.json()["duplicates"], "idempotency-replayed" in again.headers) == (5, False)
+    is_problem(keyed(http, key, sent[:4]), 422, "idempotency-key-reused")
+
+
 def test_the_key_of_a_request_that_died_half_way_is_taken_over(here: Here, monkeypatch: pytest.MonkeyPatch) -> None:
     """The node was killed between taking the key and answering: what it had recorded is found again, not doubled."""
     node, http = here

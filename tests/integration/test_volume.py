@@ -60,6 +60,13 @@ def test_lines_are_answered_in_order_with_a_summary_behind_them(here: Here) -> N
     assert last["summary"] == {"accepted": 2, "duplicates": 1, "rejected": 2, "last_seq": results[3]["seq"]}
 
 
+@pytest.mark.parametrize("named", ["APPLICATION/X-NDJSON; charset=utf-8", "application/ndjson", "application/jsonl"])
+def test_lines_go_by_several_names(here: Here, named: str) -> None:
+    sent = [did("sourced", somebody()) for _ in range(2)]
+    headers = {"Content-Type": named, "Idempotency-Key": "it-takes-one"}
+    assert here[1].post("/v1/interactions", content=lines(*sent), headers=headers).json()["accepted"] == 2
+
+
 def test_an_array_is_answered_by_the_line_on_request_and_nothing_is_answered_by_a_summary(here: Here) -> None:
     _, http = here
     sent = [did("sourced", somebody()) for _ in range(3)]
