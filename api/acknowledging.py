@@ -53,11 +53,15 @@ def acknowledge(node: Node, recipient: str, message_id: str, actor: str) -> Ackn
         "message": message_id,
         "about": ABOUT_BY_EFFECT[effect],
         "candidate": fact.id,
-        "erasure": (fact.fields or {}).get("erasure"),
+        "erasure": (fact.fields or {}).get("erasure") or _erasure_of(node, fact.id),
         "acknowledged_at": utc_now().isoformat(),
     }
     key = f"{fact.seq}.{recipient.encode().hex()}"
     return Acknowledged(fact.id, node.acknowledgements.create(key, orjson.dumps(kept)))
+
+
+def _erasure_of(node: Node, candidate_id: str) -> str | None:
+    return next((e.id for e in node.erasures.all() if candidate_id in (e.candidate_id, *e.wanted)), None)
 
 
 def kept(node: Node) -> list[dict[str, Any]]:

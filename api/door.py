@@ -13,6 +13,7 @@ import json
 import os
 import signal
 import socket
+import struct
 import threading
 import time
 from collections.abc import Callable
@@ -30,6 +31,7 @@ SILENT = "the door, which takes deliveries, has not been heard of for some secon
 SILENT_S = 5.0
 START_S = 30.0
 STOP_S = 7.0
+HEARS_WITHIN_S = 5
 
 Stand = Callable[[socket.socket, socket.socket], None]
 """Serves who comes to the first, until the node at the other end of the second stops it."""
@@ -45,6 +47,7 @@ class Door:
     def __init__(self, listener: socket.socket, stand: Stand) -> None:
         """Forks, so the process may have no other thread yet; `stand` is what the door's process does."""
         self._channel, theirs = socket.socketpair()
+        self._channel.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, struct.pack("ll", HEARS_WITHIN_S, 0))
         self._sending = threading.Lock()
         self._stopping = False
         self._ready = threading.Event()
@@ -93,7 +96,7 @@ class Door:
 
     def lend(self, key: DayKey) -> None:
         """It seals under this one from now on. To be said every few hours at least; see `LentKey`."""
-        self._tell(KEY, json.dumps({"name": key.name, "key": key.key.hex()}).encode())
+        self._tell(KEY, json.dumps([key.name, key.key.hex(), key.monotonic_s, key.wall_s]).encode())
 
     def serve(self, on_connection: OnConnection, on_end: Callable[[], object]) -> None:
         """From now on connections go there, with what was read of them; `on_end` is called once, if it ends or has
@@ -126,9 +129,16 @@ class Door:
                 os.kill(self._pid, signal.SIGKILL)
 
     def _tell(self, kind: bytes, body: bytes = b"") -> None:
-        """Says it, if there is still somebody to hear it."""
-        with self._sending, suppress(OSError):
-            send(self._channel, kind, body)
+        """Says it, if there is still somebody to hear it. A door that reads nothing for long is ended: it is held up,
+        and whoever went on later with what it was told before would go by what holds no more."""
+        with self._sending:
+            try:
+                send(self._channel, kind, body)
+            except BlockingIOError:
+                log.error("the door takes nothing in, and is ended", within_s=HEARS_WITHIN_S)
+                self.kill()
+            except OSError:  # it is gone
+                pass
 
     def _read(self) -> None:
         try:

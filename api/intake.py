@@ -55,6 +55,7 @@ class Intake:
         self._ingest = Ingest(servers, self.queue, self._settling.settle)
         self.reception = Reception(connection, self.queue.inlet, self.secrets, self.counted, providers)
         self._lend = lend
+        self._keyless: str | None = None
         self._over = threading.Event()
         self._keys = threading.Thread(target=self._mind_keys, name="rapport-ingest-keys", daemon=True)
 
@@ -99,27 +100,34 @@ class Intake:
         """Destroys the keys of days of which nothing is left; how many. Raises OperationalError."""
         self._seals.clock.look()
         queue, dead = self.queue.keys_needed_from(), self.letters.keys_needed_from()
-        return self._seals.destroy_before("queue", queue) + self._seals.destroy_before("dead", dead)
+        needed = {"queue": queue, "own": queue, "dead": dead}
+        return sum(self._seals.destroy_before(purpose, day) for purpose, day in needed.items())
 
     def key_of_today_if_any(self) -> DayKey | None:
-        """What deliveries are sealed under now; None when that cannot be had, as without the master key."""
+        """What deliveries are sealed under now, by the server's clock as it is now; None when that cannot be had, as
+        without the master key."""
         try:
+            self._seals.clock.look()
             return self._seals.key_of_today("queue")
-        except OperationalError:
+        except OperationalError as error:
+            if (reason := str(error)) != self._keyless:
+                log.warning("the key of the day cannot be had, trying again", reason=reason)
+            self._keyless = reason
             return None
 
     def _mind_keys(self) -> None:
         swept_s: float | None = None
         while True:
+            what = "the door is not told of the key of the day, trying again"
             try:
                 if (key := self.key_of_today_if_any()) is not None:
                     self._lend(key)
+                what = "keys of past days not destroyed, trying again"
                 if swept_s is None or time.monotonic() - swept_s >= SWEEP_EVERY_S:
-                    swept_s = time.monotonic()
                     self.sweep()
+                    swept_s = time.monotonic()
             except Exception as error:  # noqa: BLE001 - a thread has nobody to raise to; there is time to try again
-                reason = str(error) if isinstance(error, OperationalError) else type(error).__name__
-                log.warning("keys of past days not destroyed, trying again", reason=reason)
+                log.warning(what, reason=str(error) if isinstance(error, OperationalError) else type(error).__name__)
             if self._over.wait(LEND_EVERY_S):
                 return
 

@@ -50,6 +50,7 @@ from infra.feed import Feed
 from infra.jetstream import Bucket, Connection, JetStreamApplicationRecorder, LedgerReader, declare_stream
 from infra.jetstream.access import access
 from infra.jetstream.durability import Durability
+from infra.jetstream.stream import state
 from infra.ledger import Ledger
 from infra.metrics import Batches
 from infra.nats_server import EmbeddedServer
@@ -78,6 +79,8 @@ __all__ = (
 )
 
 VIEWS_WAIT_S = 10.0
+ANSWERS_WITHIN_S = 2.0
+"""A ledger that takes longer to say where it ends is away, for whoever watches over the node."""
 """How long a command waits for the views to reach what it depends on."""
 
 SERVER_HINT = "if that lasts, look at the nats-server's log and disk; after a full disk it must be restarted"
@@ -345,7 +348,7 @@ class Node:
         if self.door is not None:
             found.append(self.door.failure)
         with suppress(OperationalError):  # which is a failure of its own
-            behind, most = self.ledger.last_seq() - self.projector.checkpoint, self.settings.max_behind_events
+            behind, most = self.last_seq_soon() - self.projector.checkpoint, self.settings.max_behind_events
             if most and behind > most:
                 found.append(f"the views are {behind:,} events behind the ledger; they catch up by themselves")
         return [reason for reason in found if reason is not None]
@@ -377,12 +380,17 @@ class Node:
         return reasons
 
     def _doubt(self) -> str | None:
-        """What speaks against the ledger since the connection last broke, if anything does."""
+        """What speaks against the ledger now, or since the connection last broke, if anything does."""
         try:
-            self.connection.call(self.recorder.gate.passed())
+            self.connection.call(self.recorder.gate.passed(), ANSWERS_WITHIN_S)
+            self.last_seq_soon()
         except OperationalError as error:
             return str(error)
         return None
+
+    def last_seq_soon(self) -> int:
+        """The ledger's last position. Raises OperationalError when NATS does not say so soon."""
+        return int(self.connection.call(state(self.connection, self.stream), ANSWERS_WITHIN_S)["last_seq"])
 
     def status(self) -> dict[str, Any]:
         """What `rapport status` shows."""

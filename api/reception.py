@@ -4,17 +4,18 @@ import asyncio
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol, Self
 
 from eventsourcing.persistence import OperationalError
 
-from consumers.webhooks.delivery import Provider
+from consumers.webhooks.delivery import Answered, Asking, ProvedByToken, Provider
 from consumers.webhooks.registry import PROVIDERS
 from infra.ingest import Inlet
 from infra.ingest_seals import Taken
 from infra.jetstream import Connection
 from infra.webhook_secrets import WebhookSecrets
 
+ACCEPTED = 202
 SEALERS = 4
 """Threads that seal, of nobody else: a delivery must not wait for what others do on theirs."""
 SHORT_BYTES = 64 * 1024
@@ -26,6 +27,23 @@ class Counted(Protocol):
 
     def note(self, provider: str, outcome: str, count: int = 1) -> None:
         """So many more of this outcome."""
+
+
+class Ways(NamedTuple):
+    """How deliveries of a provider are treated; found out once, which takes longer than to seal a delivery."""
+
+    by_token: ProvedByToken | None
+    asks: bool
+    answer: int
+
+    @classmethod
+    def of(cls, provider: Provider) -> Self:
+        """By what else the provider's object promises."""
+        return cls(
+            provider if isinstance(provider, ProvedByToken) else None,
+            isinstance(provider, Asking),
+            provider.answer if isinstance(provider, Answered) else ACCEPTED,
+        )
 
 
 class Reception:
@@ -40,6 +58,7 @@ class Reception:
         providers: Mapping[str, Provider] = PROVIDERS,
     ) -> None:
         self.providers = providers
+        self.ways = {name: Ways.of(provider) for name, provider in providers.items()}
         self.secrets = secrets
         self.counted = counted
         self.at_once = 0
@@ -60,7 +79,7 @@ class Reception:
         await self._on_connection(self._inlet.store(taken.provider, sealed))
 
     async def is_used(self, provider: str, token: str, happening: str) -> bool:
-        """As `Queue.is_used`, for any event loop."""
+        """As `Inlet.is_used`, for any event loop."""
         return bool(await self._on_connection(self._inlet.is_used(provider, token, happening)))
 
     async def _on_a_thread(self, seal: Callable[[], bytes]) -> bytes:

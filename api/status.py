@@ -103,7 +103,8 @@ def builds(cursor: duckdb.DuckDBPyConnection) -> list[dict[str, Any]]:
 
 
 def status(node: Node) -> dict[str, Any]:
-    """What `rapport status` shows. Raises OperationalError."""
+    """What `rapport status` shows. Raises OperationalError, and soon, while NATS is away."""
+    node.last_seq_soon()
     ledger = describe(node.connection, node.stream)
     failures = node.failures()
     reasons = failures + node.strains()

@@ -6,6 +6,7 @@ from functools import partial
 from hashlib import sha256
 from typing import Any, NamedTuple
 
+from infra.crypto.sealing import SealBrokenError
 from infra.ingest_seals import LentKey, Seals, Taken
 from infra.jetstream import ApiError, Connection
 from infra.jetstream.batch import CONFLICTS, publish_one
@@ -23,6 +24,8 @@ ACK_WAIT_S = 10.0
 """So long after a node was killed another takes up what it had pulled; longer than recording takes."""
 SEEN_FOR = timedelta(hours=36)
 """How long a token is known: longer than a signature is taken, and than a provider tries again."""
+OWN = b"+"
+"""What a node has put into the queue begins with that."""
 DOOR_API = "DOOR.API"
 """What a door calls `$JS.API`, where it has an account of its own."""
 
@@ -110,15 +113,21 @@ class Queue:
         )
 
     def open(self, provider: str, stored: bytes) -> Taken:
-        """As `Seals.open`."""
-        return self._seals.open("queue", provider, stored)[0]
+        """As `Seals.open`. Records come from a node alone: whatever a door seals is a delivery, to be read as one."""
+        if stored.startswith(OWN):
+            return self._seals.open("own", provider, stored[len(OWN) :])[0]
+        taken, _ = self._seals.open("queue", provider, stored)
+        if taken.records:
+            raise SealBrokenError("records that no node has put there")
+        return taken
 
     def put(self, taken: Taken) -> None:
-        """Returns when the server has it on disk. Raises OperationalError, DataError when it is too large."""
-        self.put_sealed(taken.provider, self.inlet.sealed(taken))
+        """Puts one back. Returns when the server has it on disk. Raises OperationalError, DataError when it is too
+        large."""
+        self.put_sealed(taken.provider, OWN + self._seals.seal("own", taken))
 
     def put_sealed(self, provider: str, sealed: bytes) -> None:
-        """Puts back what lay here before, as it was."""
+        """Puts back what lay here before, as it was. As `put`."""
         self._connection.call(self.inlet.store(provider, sealed))
 
     def depth(self) -> Depth:

@@ -1,4 +1,5 @@
-"""Deliveries sealed, before they leave the process, under a key of the day.
+"""Deliveries sealed, before they leave the process, under a key of the day: `queue`, as they come; `own`, as a node
+puts them back into the queue; `dead`, as letters. A door is lent the first alone.
 
 A delivery is personal in ways nobody can tell beforehand. Such a key is destroyed some days later: a message that was
 acknowledged or has grown old is removed by the server without being overwritten, and what is left of it in a block file
@@ -18,7 +19,7 @@ from eventsourcing.persistence import OperationalError
 from infra.crypto import sealing
 from infra.crypto.keyring import Keyring
 from infra.crypto.master import MasterKey
-from infra.crypto.sealing import SealBrokenError
+from infra.crypto.sealing import DamagedKey, SealBrokenError
 from infra.jetstream import Bucket, Connection
 from infra.jetstream.server_clock import ServerClock
 
@@ -45,14 +46,16 @@ class Taken:
 
 
 class DayKey(NamedTuple):
-    """A key and its name, `<purpose>.<day>`."""
+    """A key and its name, `<purpose>.<day>`; when it was known to be the day's, by this machine's two clocks."""
 
     name: str
     key: bytes
+    monotonic_s: float
+    wall_s: float
 
 
 class Seals:
-    """Sealing under keys of the day, `<purpose>.<day>`, in a bucket of their own: `queue` or `dead`."""
+    """Sealing under keys of the day, `<purpose>.<day>`, in a bucket of their own."""
 
     def __init__(self, connection: Connection, master: MasterKey, replicas: int = 1) -> None:
         self.bucket = Bucket(connection, "ingest_keys", replicas=replicas)
@@ -72,11 +75,16 @@ class Seals:
         return _sealed(self._key(name), taken)
 
     def key_of_today(self, purpose: str) -> DayKey:
-        """The key that is sealed under now, made if there is none yet. Raises OperationalError."""
+        """The key that is sealed under now, made if there is none yet. Raises OperationalError, also where it is
+        damaged."""
         return self._key(_name_of(purpose, self.clock.now()))
 
     def _key(self, name: str) -> DayKey:
-        return DayKey(name, self._keyring.make([name])[name])
+        at = time.monotonic(), time.time()
+        key = self._keyring.make([name])[name]
+        if isinstance(key, DamagedKey):
+            raise OperationalError(f"the key of the day cannot be used: {key.reason}")
+        return DayKey(name, key, *at)
 
     def open(self, purpose: str, provider: str, stored: bytes) -> tuple[Taken, dict[str, Any]]:
         """What was sealed. Raises SealBrokenError when it cannot be opened, now or ever; OperationalError."""
@@ -97,7 +105,7 @@ class Seals:
         old = [name for name in self.bucket.load_all() if name.startswith(f"{purpose}.") and name < first]
         for name in old:
             self.bucket.destroy(name)
-            self._keyring.forget(name)
+        self._keyring.forget_all(lambda name: name.startswith(f"{purpose}.") and name < first)  # by others as well
         return len(old)
 
 
@@ -106,25 +114,30 @@ class LentKey:
 
     def __init__(self) -> None:
         self._key: DayKey | None = None
-        self._at = (0.0, 0.0)
 
     def lend(self, key: DayKey) -> None:
-        """Seals under this one from now on."""
-        self._at = (time.monotonic(), time.time())
-        self._key = key
+        """Seals under this one from now on, and has no other any more."""
+        before, self._key = self._key, key
+        if before is not None and before.key != key.key:
+            sealing.forget_keys()
 
     @property
-    def is_over(self) -> bool:
-        """Whether the last one may have been destroyed by now: a node lends it anew again and again."""
-        monotonic_s, wall_s = self._at
-        passed_s = max(time.monotonic() - monotonic_s, time.time() - wall_s)  # it may have slept, or been set back
-        return self._key is not None and passed_s >= LENT_FOR_S
+    def is_good(self) -> bool:
+        """Whether there is one, and the last cannot have been destroyed by now: a node lends it again and again."""
+        return self._good() is not None
 
     def seal(self, taken: Taken) -> bytes:
         """As `Seals.seal`, for the queue. Raises OperationalError when there is none that is good."""
-        if self._key is None or self.is_over:
-            raise OperationalError("the node has not said for long which key deliveries are sealed under")
-        return _sealed(self._key, taken)
+        if (key := self._good()) is None:
+            raise OperationalError("the node does not say which key deliveries are sealed under")
+        return _sealed(key, taken)
+
+    def _good(self) -> DayKey | None:
+        if (key := self._key) is None:
+            return None
+        # Whichever has gone further: the machine may have slept, or its clock been set back.
+        passed_s = max(time.monotonic() - key.monotonic_s, time.time() - key.wall_s)
+        return key if passed_s < LENT_FOR_S else None
 
 
 def _sealed(key: DayKey, taken: Taken, more: Mapping[str, Any] | None = None) -> bytes:

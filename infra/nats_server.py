@@ -132,7 +132,10 @@ class EmbeddedServer:
         self._prepare_folder()
         self._node_lock = _lock(self.data_dir / "node.lock")
         if self._node_lock is None:
-            raise ServerStartError(f"another process already runs the server of {self.data_dir}; stop it first")
+            raise ServerStartError(
+                f"another process already runs the server of {self.data_dir}, a node that is stopping perhaps; "
+                "stop it first, or wait until it has ended"
+            )
         try:
             self._logins = logins(self.data_dir / "nats-login.json")  # made by whoever has the lock
             self._subscribers = subscribers(self._subscribers_path)

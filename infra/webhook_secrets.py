@@ -54,7 +54,7 @@ class WebhookSecrets:
 
     def add(self, provider: str, secret: str) -> None:
         """Takes `secret` as the newest. Raises WebhooksRefused."""
-        if len(secret) < SHORTEST or not secret.isprintable():
+        if len(secret) < SHORTEST or not "".join(secret.splitlines()).isprintable():
             raise WebhooksRefused(f"a secret has {SHORTEST} printable characters or more")
         with self._lock:
             secrets = self._read()

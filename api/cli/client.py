@@ -111,6 +111,14 @@ class Client:
         except httpx.TransportError as error:
             raise _stopped(error) from None
 
+    def unready(self) -> list[str]:
+        """Why the node cannot do its work; it says so whatever is away."""
+        try:
+            reasons: list[str] = self._http.get("/readyz").json()["reasons"]
+        except httpx.TransportError as error:
+            raise _stopped(error) from None
+        return reasons
+
     def last_seq(self) -> int:
         """The ledger's last position."""
         seq: int = self._send("GET", "/v1/status")["ledger"]["last_seq"]
@@ -239,6 +247,7 @@ def server_config(node: "Node") -> "uvicorn.Config":
         log_level="warning",
         access_log=False,
         timeout_graceful_shutdown=10,
+        proxy_headers=False,  # anybody can write them, and addresses count for those who are refused
     )
 
 
@@ -281,12 +290,17 @@ def _client(url: str, timeout_s: float, headers: dict[str, str] | None = None) -
 
 
 def _running(settings: Settings) -> str | None:
-    """Where a running node of this folder answers, if there is one."""
+    """Where a running node of this folder answers, if there is one. Raises NodeError when it is there and does not."""
     try:
         note = json.loads(settings.node_file.read_text("utf-8"))
         url: str = note["url"]
         with _client(url, 5.0) as http:
             answer = http.get("/healthz").raise_for_status().json()
+    except httpx.TimeoutException:
+        raise NodeError(
+            f"the node of {settings.data} (process {note.get('pid')}) does not answer at {url}; "
+            "wait for it, or end that process and start again"
+        ) from None
     except (OSError, ValueError, KeyError, httpx.HTTPError):
         return None
     return url if answer.get("instance") == note.get("instance") else None

@@ -107,11 +107,19 @@ def demo(
 def status(context: typer.Context, json: JSON = False) -> None:
     """The node on one screen. Exit code 1 when it is not ready."""
     with connect(context.obj) as client:
-        found = client.send("GET", "/v1/status")
+        try:
+            found = client.send("GET", "/v1/status")
+        except RequestRefused:
+            if not (reasons := client.unready()):
+                raise
+            found = {"ready": False, "reasons": reasons, "data": str(context.obj.data)}
     if json:
         output.as_json(found)
-    else:
+    elif "ledger" in found:
         show_status(found)
+    else:
+        rows = [["ready", "; ".join(found["reasons"])], ["data folder", found["data"]]]
+        output.table("Node, which knows no more while that lasts", ["what", "value"], rows)
     raise typer.Exit(0 if found["ready"] else 1)
 
 

@@ -36,7 +36,9 @@ def add(
     made = None
     if given is None:
         if provider != "postmark":
-            raise typer.BadParameter(f"{provider} shows a secret or key of its own; give it with --secret -")
+            raise typer.BadParameter(
+                f"what does {provider} prove its deliveries by? Give it with --secret -; see `rapport webhooks list`"
+            )
         given = made = secrets.token_urlsafe(32)
     with connect(context.obj) as client:
         found = client.send("POST", PATH + place(provider, "secrets"), json={"secret": given})

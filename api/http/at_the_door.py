@@ -198,7 +198,7 @@ def stand(settings: Settings, listener: socket.socket, channel: socket.socket) -
     over = tracing.start()
     try:
         with _reception(settings, json.loads(first.body)["url"], lent, to_node) as (connection, reception):
-            to_node.word = lambda: CUT_OFF if not connection.is_connected else KEYLESS if lent.is_over else None
+            to_node.word = lambda: CUT_OFF if not connection.is_connected else None if lent.is_good else KEYLESS
             serving = _serve(reception, to_node, listener, asked_to_stop)
             # On the connection's own loop: what goes to the server and comes back waits for no other thread.
             asyncio.run_coroutine_threadsafe(serving, connection.loop).result()
@@ -207,8 +207,8 @@ def stand(settings: Settings, listener: socket.socket, channel: socket.socket) -
 
 
 def _key_in(frame: Frame) -> DayKey:
-    said = json.loads(frame.body)
-    return DayKey(said["name"], bytes.fromhex(said["key"]))
+    name, key, *at = json.loads(frame.body)
+    return DayKey(name, bytes.fromhex(key), *at)
 
 
 @contextmanager
@@ -243,6 +243,7 @@ async def _serve(
             log_level="warning",
             access_log=False,
             timeout_graceful_shutdown=GRACE_S,
+            proxy_headers=False,
         ),
     )
     app.state.connections = server.server_state.connections

@@ -12,7 +12,7 @@ from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from api.http.backpressure import Stopping
-from api.http.problems import MAX_BODY_BYTES, too_large
+from api.http.problems import MAX_BODY_BYTES, has_two_lengths, too_large, two_lengths
 from api.http.streaming import is_ndjson
 
 OF_ANY_LENGTH = "/v1/interactions"
@@ -71,6 +71,9 @@ class BodyLimit:
         """Goes on, or answers 413."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
+            return
+        if has_two_lengths(scope):
+            await two_lengths()(scope, receive, send)
             return
         with suppress(ClientDisconnect):
             await self._limited(scope, receive, send)

@@ -6,6 +6,7 @@ from fastapi import APIRouter, Query
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel, ConfigDict, Field
 
+from api.failures import ViewsBehind
 from api.http.answers import answers, recorded_or_known
 from api.http.answers.relationships import Profile, Recorded, Timeline
 from api.http.asking import AskedFirst
@@ -95,7 +96,9 @@ def unmerge(candidate: CandidateId, request: UnmergeRequest, node: NodeUpToDate,
 )
 def show(candidate: CandidateId, cursor: Cursor) -> dict[str, Any]:
     """The profile as it stands, with tags, identifiers and the records it is made of."""
-    return queries.profile(cursor, canonical_of(cursor, candidate)) or {}
+    if (found := queries.profile(cursor, canonical_of(cursor, candidate))) is None:
+        raise ViewsBehind("the views do not hold this candidate yet")
+    return found
 
 
 def _record(

@@ -5,7 +5,7 @@ from fastapi import APIRouter, Request
 from fastapi.responses import JSONResponse
 
 from api.http.answers import answers
-from api.http.answers.operations import Alive, Ready
+from api.http.answers.operations import Alive, NotReady, Ready
 from api.http.asking import AskedFirst
 from api.http.reads import reads_nothing
 from api.http.roles import open_to_anybody
@@ -26,7 +26,9 @@ async def healthz(request: Request) -> dict[str, str]:
     return {"status": "ok", "instance": node.instance}
 
 
-@router.get(READY, summary="The node can do its work", openapi_extra=OPEN, responses=answers(Ready))
+@router.get(
+    READY, summary="The node can do its work", openapi_extra=OPEN, responses=answers(Ready) | answers(NotReady, 503)
+)
 async def readyz(request: Request) -> JSONResponse:
     """503 with the reasons when it cannot."""
     node: Node = request.app.state.node

@@ -1,7 +1,8 @@
 """`Idempotency-Key`: the same request again gets the same answer, and is not carried out again.
 
 After draft-ietf-httpapi-idempotency-key-header: a key is the caller's own, for one request; the same key with another
-request is refused (422), and while the first is still being carried out (409). Interactions have ids that say the
+request is refused (422), and while the first is still being carried out (409). NDJSON may have any length and is read
+once: its key is taken and nothing is kept. Interactions have ids that say the
 same for as long as the ledger lasts; the key is for answers, and for commands, for a day.
 
 What is kept of a request is its hash, under the hash of caller and key, both keyed with the ledger's own secret; of

@@ -13,6 +13,7 @@ from fastapi.responses import JSONResponse
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
+from starlette.types import Scope
 
 from api.http.backpressure import ComeAgain, Stopping
 from api.http.callers import NoToken, RoleRefused
@@ -65,6 +66,19 @@ def too_large(path: str) -> JSONResponse:
     """For a body of more than `MAX_BODY_BYTES`."""
     more = "; send NDJSON for more, which may have any length" if path == "/v1/interactions" else ""
     return problem(413, "too-large", f"a request's body may have {MAX_BODY_BYTES:,} bytes here{more}")
+
+
+def has_two_lengths(scope: Scope) -> bool:
+    """Whether the request says in two ways how long it is: what lies before this node may have believed the other, and
+    take its end for the beginning of another request (RFC 9112, 6.1 and 11.2)."""
+    names = {name.lower() for name, _ in scope["headers"]}
+    return {b"content-length", b"transfer-encoding"} <= names
+
+
+def two_lengths() -> JSONResponse:
+    """For such a request. Its connection ends."""
+    said = "Content-Length and Transfer-Encoding may not come together"
+    return problem(400, "ambiguous-length", said, {"Connection": "close"})
 
 
 Handlers = dict[type[Exception], Callable[[Request, Any], JSONResponse]]

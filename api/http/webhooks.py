@@ -6,9 +6,9 @@ its answer.
 
 import re
 from contextlib import suppress
-from functools import cache, partial
+from functools import partial
 from http import HTTPStatus
-from typing import Annotated, Any, NamedTuple
+from typing import Annotated, Any
 
 import structlog
 from anyio.to_thread import run_sync
@@ -23,13 +23,13 @@ from api.http.answers import answers
 from api.http.answers.operations import SecretAdded, SecretsRemoved, UnknownKinds, WebhookProviders
 from api.http.arriving import Arriving, NotWhole
 from api.http.asking import AskedFirst
-from api.http.problems import problem
+from api.http.problems import has_two_lengths, problem, two_lengths
 from api.http.reads import WRITES, reads_nothing
 from api.http.roles import OFFICERS, OPERATORS, open_to_anybody
 from api.http.threads import Threads
 from api.intake import Intake
-from api.reception import SHORT_BYTES, Reception
-from consumers.webhooks.delivery import Answered, Asking, Delivery, ProvedByToken, Provider, Refused
+from api.reception import ACCEPTED, SHORT_BYTES, Reception
+from consumers.webhooks.delivery import Delivery, Particular, Provider, Refused
 from domain.event import utc_now
 from infra.ingest_seals import Taken
 from infra.webhook_secrets import WebhooksRefused, fingerprint_of
@@ -44,7 +44,6 @@ REFUSED = {"malformed": 400}
 ENDED = {"Connection": "close"}
 """With an answer to a body that does not end: nothing more of it is waited for."""
 BUSY = ENDED | {"Retry-After": "1"}
-ACCEPTED = 202
 TAKEN: dict[int | str, dict[str, Any]] = {200: {"description": "taken, in the words of this provider"}}
 
 DOOR = WRITES | open_to_anybody("providers have no token of ours: each delivery proves itself by the provider's means")
@@ -54,24 +53,6 @@ router = APIRouter(route_class=AskedFirst, tags=["webhooks"])
 log = structlog.get_logger()
 
 _DOOR = re.compile(r"/v1/webhooks/([^/]{1,40})(?:/([^/]{1,500}))?")
-
-
-class Ways(NamedTuple):
-    """How deliveries of a provider are treated."""
-
-    by_token: ProvedByToken | None
-    asks: bool
-    answer: int
-
-
-@cache
-def _ways_of(provider: Provider) -> Ways:
-    """Asked once: what members an object has takes longer to find out than to seal a delivery."""
-    return Ways(
-        provider if isinstance(provider, ProvedByToken) else None,
-        isinstance(provider, Asking),
-        provider.answer if isinstance(provider, Answered) else ACCEPTED,
-    )
 
 
 class Door:
@@ -90,7 +71,9 @@ class Door:
             await self._app(scope, receive, send)
             return
         with suppress(ClientDisconnect):  # of a body that breaks off nothing is kept, and nobody waits for an answer
-            answer = await _take(Request(scope, receive), place[1], place[2])
+            answer = (
+                two_lengths() if has_two_lengths(scope) else await _take(Request(scope, receive), place[1], place[2])
+            )
             if scope["app"].state.is_beside_a_door():
                 answer.headers["Connection"] = "close"  # the next one begins at the door again
             await answer(scope, receive, send)
@@ -176,14 +159,14 @@ async def _stored(reception: Reception, provider: Provider, delivery: Delivery, 
         reception.counted.note(provider.name, "postponed")
         return problem(503, "not-taken", f"nothing was taken, send it again: {error}", {"Retry-After": "5"})
     reception.counted.note(provider.name, "received")
-    return Response(status_code=_ways_of(provider).answer)
+    return Response(status_code=reception.ways[provider.name].answer)
 
 
 async def _at_once_or_on_a_thread(
-    threads: Threads, provider: Provider, delivery: Delivery, secrets: tuple[str, ...]
+    reception: Reception, threads: Threads, provider: Provider, delivery: Delivery, secrets: tuple[str, ...]
 ) -> None:
     """Verifies. What is short takes a tenth of a millisecond; to hand it to a thread and back would take longer."""
-    if len(delivery.body) > SHORT_BYTES or _ways_of(provider).asks:
+    if len(delivery.body) > SHORT_BYTES or reception.ways[provider.name].asks:
         verify = partial(provider.verify, delivery, secrets, delivery.received_at)
         await run_sync(verify, limiter=threads.deliveries)
     else:
@@ -195,8 +178,8 @@ async def _refusal(
 ) -> JSONResponse | None:
     """Why the delivery is not taken; None when it is the provider's."""
     try:
-        await _at_once_or_on_a_thread(threads, provider, delivery, secrets)
-        by_token = _ways_of(provider).by_token
+        await _at_once_or_on_a_thread(reception, threads, provider, delivery, secrets)
+        by_token = reception.ways[provider.name].by_token
         if by_token is not None and await reception.is_used(provider.name, *by_token.proved(delivery)):
             raise Refused("replayed", "this signature came with something else before")
     except Refused as error:
@@ -246,11 +229,14 @@ def add(request: Request, provider: str, secret: Secret) -> Response:
     intake: Intake = request.app.state.node.intake
     if provider not in intake.providers:
         return problem(404, "unknown-webhook", f"no such provider; known are {', '.join(sorted(intake.providers))}")
+    known, given = intake.providers[provider], secret.secret.strip()
+    if isinstance(known, Particular) and (what := known.unfit(given)) is not None:
+        return problem(409, "webhooks-refused", f"this can be no secret of {provider}: {what}")
     try:
-        intake.secrets.add(provider, secret.secret)
+        intake.secrets.add(provider, given)
     except WebhooksRefused as error:
         return problem(409, "webhooks-refused", str(error))
-    return JSONResponse({"provider": provider, "fingerprint": fingerprint_of(secret.secret)}, 201)
+    return JSONResponse({"provider": provider, "fingerprint": fingerprint_of(given)}, 201)
 
 
 @router.delete(

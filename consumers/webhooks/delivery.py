@@ -5,7 +5,7 @@ that is repeated hours later harmless. Verifying happens at the door, over the b
 later, from the stored bytes, and again whenever a delivery is retried.
 """
 
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any, Protocol, runtime_checkable
@@ -60,7 +60,7 @@ class Unreadable(Exception):
 
 
 @runtime_checkable
-class Provider(Hashable, Protocol):
+class Provider(Protocol):
     """A module's one object. `name` is what stands in the address and before the `:` of every interaction id."""
 
     name: str
@@ -87,6 +87,15 @@ class ProvedByToken(Protocol):
 
     def proved(self, delivery: Delivery) -> tuple[str, str]:
         """The token of a verified delivery, and the happening that it came with; the door takes it with no other."""
+        ...
+
+
+@runtime_checkable
+class Particular(Protocol):
+    """A provider whose secrets have a form: one that has not could never prove anything."""
+
+    def unfit(self, secret: str) -> str | None:
+        """What a secret of this provider is, where this can be none; None where it can."""
         ...
 
 

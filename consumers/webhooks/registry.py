@@ -12,7 +12,7 @@ def discover(package: str = __package__) -> Mapping[str, Provider]:
     found: dict[str, Provider] = {}
     for module in pkgutil.iter_modules(import_module(package).__path__):
         for thing in vars(import_module(f"{package}.{module.name}")).values():
-            if isinstance(thing, type) or not isinstance(thing, Provider) or thing in found.values():
+            if isinstance(thing, type) or not isinstance(thing, Provider) or any(thing is p for p in found.values()):
                 continue
             if thing.name in found:
                 raise ValueError(f"two modules of {package} read what {thing.name} sends")

@@ -43,6 +43,10 @@ class Resend:
         """See `consumers.webhooks.delivery.Provider`."""
         standard.check(delivery, secrets, now, "svix")
 
+    def unfit(self, secret: str) -> str | None:
+        """See `consumers.webhooks.delivery.Particular`."""
+        return standard.unfit(secret)
+
     def read(self, delivery: Delivery) -> list[Happening]:
         """One interaction a recipient. See `consumers.webhooks.delivery.Provider`."""
         body = payload.document(delivery.body)

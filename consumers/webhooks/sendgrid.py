@@ -60,6 +60,14 @@ class SendGrid:
         if not -REPLAY_WINDOW.total_seconds() <= age_s <= RETRIED_FOR.total_seconds():
             raise Refused("stale", "signed too long ago, or ahead of the clock")
 
+    def unfit(self, secret: str) -> str | None:
+        """See `consumers.webhooks.delivery.Particular`."""
+        try:
+            _key(secret)
+        except (UnsupportedAlgorithm, ValueError, TypeError):
+            return "it is the verification key, base64 as SendGrid shows it, with or without a PEM frame"
+        return None
+
     def read(self, delivery: Delivery) -> list[Happening]:
         """One for each element. See `consumers.webhooks.delivery.Provider`."""
         try:

@@ -9,6 +9,7 @@ message, recipient, time and link.
 A subscription is not confirmed by itself: the request is kept and shown, with the link, to be opened by an operator.
 """
 
+import re
 from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
@@ -29,6 +30,7 @@ TYPES = {
     "Subscription": ("opted_out", "subscription", None),
 }
 LEFT = {"Send", "Reject", "DeliveryDelay", "Rendering Failure", "RenderingFailure", "AmazonSnsSubscriptionSucceeded"}
+_TOPIC = re.compile(r"arn:aws[a-z-]*:sns:[a-z0-9-]+:[0-9]{12}:[A-Za-z0-9_.-]{1,256}")
 VALIDATED = "Successfully validated SNS topic"
 """How the text begins that SES publishes once, when a topic is chosen."""
 
@@ -45,6 +47,10 @@ class Ses:
     def verify(self, delivery: Delivery, secrets: Sequence[str], now: datetime) -> None:
         """See `consumers.webhooks.delivery.Provider`."""
         sns.check(delivery, secrets, now, self._certificates)
+
+    def unfit(self, secret: str) -> str | None:
+        """See `consumers.webhooks.delivery.Particular`."""
+        return None if _TOPIC.fullmatch(secret) else "it is the topic's ARN, as arn:aws:sns:eu-west-1:123456789012:name"
 
     def read(self, delivery: Delivery) -> list[Happening]:
         """One a recipient. See `consumers.webhooks.delivery.Provider`."""

@@ -79,6 +79,13 @@ def _key(secret: str) -> tuple[str, bytes]:
         return scheme, b""
 
 
+def unfit(secret: str) -> str | None:
+    """See `consumers.webhooks.delivery.Particular`."""
+    if _key(secret)[1]:
+        return None
+    return "it is base64, behind whsec_ (or a public key behind whpk_), as the sender shows it"
+
+
 class Standard:
     """Any sender that keeps to Standard Webhooks."""
 
@@ -87,6 +94,10 @@ class Standard:
     def verify(self, delivery: Delivery, secrets: Sequence[str], now: datetime) -> None:
         """See `consumers.webhooks.delivery.Provider`."""
         check(delivery, secrets, now, "webhook")
+
+    def unfit(self, secret: str) -> str | None:
+        """See `consumers.webhooks.delivery.Particular`."""
+        return unfit(secret)
 
     def read(self, delivery: Delivery) -> list[Happening]:
         """One interaction, or something that is kept. An act of officers is Unreadable.

@@ -169,6 +169,13 @@ class Keyring:
             self._keys.pop(name, None)
         sealing.forget_keys()
 
+    def forget_all(self, which: Callable[[str], bool]) -> None:
+        """As `forget`, for every name at hand that is one of those."""
+        with self._lock:
+            names = [name for name in self._keys if which(name)]
+        for name in names:
+            self.forget(name)
+
     def _unwrapped(self, name: str, wrapped: bytes) -> bytes:
         try:
             key = self._master.unwrap(wrapped, _context(name))

@@ -9,6 +9,7 @@ import re
 import signal
 import subprocess
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
@@ -25,7 +26,7 @@ from api.references import reference_of
 from infra.logging import configure
 from infra.settings import Settings
 from projections import rebuilding
-from tests.e2e.harness import RAPPORT, complaint, did, environment, lines, ok, process, rapport, until, up
+from tests.e2e.harness import RAPPORT, complaint, did, environment, lines, ok, process, rapport, server_pid, until, up
 from tests.older import sealed_by_hand
 from tests.views import with_empty_views
 
@@ -91,6 +92,32 @@ def test_status_shows_on_one_screen_what_the_json_holds(data: Path) -> None:
             assert text in shown
         assert len(shown.splitlines()) < 50
         assert "secret" not in shown
+
+
+def test_status_tells_of_a_server_that_is_held_up_and_of_a_node_that_is(tmp_path: Path) -> None:
+    """When it is needed most: within seconds, with what is wrong, and without starting a node beside."""
+    with up(tmp_path / "data") as (node, http):
+        server = server_pid(tmp_path / "data")
+        os.kill(server, signal.SIGSTOP)
+        try:
+            begun = time.monotonic()
+            answer = http.get("/readyz")
+            assert (answer.status_code, answer.json()["status"]) == (503, "not ready")
+            assert time.monotonic() - begun < 8
+            shown = rapport(tmp_path / "data", "status")
+            assert shown.returncode == 1
+            assert b"no answer from NATS" in shown.stdout or b"no connection to NATS" in shown.stdout
+            assert not json.loads(rapport(tmp_path / "data", "status", "--json").stdout)["ready"]
+        finally:
+            os.kill(server, signal.SIGCONT)
+        until(lambda: http.get("/readyz").status_code == 200)
+        node.send_signal(signal.SIGSTOP)
+        try:
+            said = complaint(tmp_path / "data", "status")
+            assert "does not answer" in said
+            assert str(node.pid) in said
+        finally:
+            node.send_signal(signal.SIGCONT)
 
 
 def test_status_of_a_node_of_an_older_version_shows_what_it_tells(

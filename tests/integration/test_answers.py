@@ -154,9 +154,9 @@ def of_operating(ask: Asking) -> None:
     for letter in [*letters, *kinds]:
         ask("GET /v1/dead-letters/{letter}", letter=letter["id"])
     assert ask("POST /v1/dead-letters/retry", {"letters": [letters[0]["id"], "i999"]})["ingest"]
-    ask("POST /v1/webhook-providers/{provider}/secrets", {"secret": "x" * 30}, status=201, provider="sendgrid")
+    ask("POST /v1/webhook-providers/{provider}/secrets", {"secret": "x" * 30}, status=201, provider="lever")
     assert ask("GET /v1/webhook-providers")["providers"]
-    ask("DELETE /v1/webhook-providers/{provider}", provider="sendgrid")
+    ask("DELETE /v1/webhook-providers/{provider}", provider="lever")
     ask("GET /v1/sql/catalogue")
     assert ask("GET /v1/export/parts")["parts"]
     ask("POST /v1/subscribers", {"name": "pulls"}, status=201)

@@ -1,5 +1,6 @@
 """What is said against contact is neither lost nor got around over HTTP, and other sites and names stay out."""
 
+import socket
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -85,6 +86,20 @@ def test_what_is_no_origin_is_another_site(http: httpx.Client, origin: str) -> N
     answer = http.post("/v1/interactions", json=did("sourced", somebody()), headers={"Origin": origin})
     is_problem(answer, 403, "cross-site")
     assert http.get("/healthz", headers={"Origin": origin}).status_code == 200
+
+
+@pytest.mark.parametrize("path", ["/v1/interactions", "/v1/webhooks/sendgrid", "/healthz"])
+def test_a_request_with_two_lengths_is_refused_and_its_connection_ends(http: httpx.Client, path: str) -> None:
+    """What lies before the node may go by the other, and take what comes behind for somebody's next request."""
+    head = (
+        f"POST {path} HTTP/1.1\r\nHost: {http.base_url.netloc.decode()}\r\nContent-Type: application/x-ndjson\r\n"
+        "Content-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n"
+    )
+    with socket.create_connection((http.base_url.host, http.base_url.port or 0), timeout=30) as there:
+        there.sendall(head.encode())
+        answer = b"".join(iter(lambda: there.recv(65_536), b""))
+    assert answer.startswith(b"HTTP/1.1 400 ")
+    assert answer.count(b"HTTP/1.1 ") == 1
 
 
 @pytest.mark.parametrize(

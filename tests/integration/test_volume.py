@@ -223,7 +223,10 @@ def test_who_asks_too_often_is_told_when_to_come_again(tmp_path: Path) -> None:
         assert 1 <= int(answers[-1].headers["retry-after"]) <= 100
         with client_of(url, settings, Role.SERVICE) as other:
             assert other.get("/v1/status").status_code == 200
-            wrong = [other.get("/v1/status", headers={"Authorization": "Bearer x"}) for _ in range(3)]
+            wrong = [
+                other.get("/v1/status", headers={"Authorization": "Bearer x", "X-Forwarded-For": f"192.0.2.{n}"})
+                for n in range(3)
+            ]
         assert [answer.status_code for answer in wrong] == [401, 401, 429]
         unread = http.post("/v1/sql", content=b"{", headers={"Authorization": "", "Content-Type": "application/json"})
         is_problem(unread, 429, "too-many-requests")

@@ -17,9 +17,16 @@ class Alive(BaseModel):
 
 
 class Ready(BaseModel):
-    """Whether the node can do its work, and if not, why."""
+    """The node can do its work."""
 
-    status: Literal["ready", "not ready"]
+    status: Literal["ready"]
+    reasons: list[str]
+
+
+class NotReady(BaseModel):
+    """The node cannot do its work, or not as it should, and why."""
+
+    status: Literal["not ready"]
     reasons: list[str]
 
 
@@ -27,7 +34,9 @@ class DeadEvent(BaseModel):
     """An event that the views cannot use."""
 
     seq: int
-    id: str
+    kind: str
+    id: str | None
+    version: int | None
     type: str
     problem: str
     waiting: int
@@ -169,7 +178,7 @@ class KeptAcknowledgement(BaseModel):
     message: str
     about: str
     candidate: str
-    erasure: str
+    erasure: str | None
     acknowledged_at: datetime
 
 
