@@ -6,17 +6,20 @@ from typing import Any
 from urllib.parse import quote
 
 import httpx
+import pytest
 import schemathesis
 
 from api.http import role_table
 from api.node import Node
+from api.references import reference_of
 from domain.event import utc_now
 from infra.ingest_seals import Taken
 from tests.integration.test_feed_http import until
 from tests.integration.test_http import did, record, running
 from tests.integration.test_schemathesis import LASTING, OF_ANY_FORM, strict
+from tests.older import sealed_by_hand
 
-ADA, BEN, EVE, ERASED = (f"{name}@example.com" for name in ("ada", "ben", "eve", "gone"))
+ADA, BEN, EVE, ERASED, NEWER = (f"{name}@example.com" for name in ("ada", "ben", "eve", "gone", "newer"))
 OF_NO_FORM = {
     *OF_ANY_FORM,
     *LASTING,
@@ -76,8 +79,13 @@ def fill(ask: Asking) -> None:
         did("opted_out", ADA, channel="sms"),
         did("sourced", BEN, source="ats"),
         did("sourced", EVE),
+        did("sourced", NEWER),
         did("sourced", ERASED),
+        did("restricted", ERASED, ground="unlawful"),
     )
+    name = f"candidate-{ask.node.recording.resolve(reference_of(NEWER))}"
+    key, clear = ask.node.keyring.existing([name])[name], {"occurred_at": "2026-03-02T00:00:00Z", "actor_kind": "user"}
+    ask.node.recorder.insert_events([sealed_by_hand(name, 2, "knighted", 1, clear, {"actor": "user:x"}, key)])
     letters = ask.node.intake.letters
     letters.add(Taken("sendgrid", utc_now(), {"x-note": "kept"}, b"[]"), ["nobody knows"])
     letters.add_unknown(Taken("sendgrid", utc_now(), {}, b"\xff"), "odd")
@@ -126,6 +134,8 @@ def of_consent_and_requests(ask: Asking) -> None:
 
 
 def of_erasure(ask: Asking) -> None:
+    until(lambda: _told(ask, "restricted"))
+    restricted = _told(ask, "restricted")[0]["event"]["id"]
     made = ask("POST /v1/compliance/erasures", {"candidate": ERASED, "ground": "objection"})
     until(lambda: all(erasure.is_done for erasure in ask.node.erasures.all()))
     assert ask("GET /v1/compliance/erasures")["erasures"]
@@ -133,23 +143,30 @@ def of_erasure(ask: Asking) -> None:
     named = {"identifier": ERASED}
     assert ask("POST /v1/compliance/suppressions/check", named)["suppressed"]
     assert ask("POST /v1/compliance/suppressions/lift", named | {"because": "they applied again"})["lifted"]
-    until(lambda: _erasures_told(ask))
-    message = _erasures_told(ask)[0]["event"]["id"]
+    until(lambda: _told(ask, "erased"))
+    message = _told(ask, "erased")[0]["event"]["id"]
     ask("POST /v1/feed/acknowledgements", {"recipient": "ats", "id": message}, status=201)
     ask("POST /v1/feed/acknowledgements", {"recipient": "ats", "id": message})
-    assert ask("GET /v1/feed/acknowledgements")["acknowledgements"]
+    ask("POST /v1/feed/acknowledgements", {"recipient": "ats", "id": restricted}, status=201)
+    kept = ask("GET /v1/feed/acknowledgements")["acknowledgements"]
+    assert {one["about"]: one["erasure"] for one in kept} == dict.fromkeys(["erasure", "restriction"], made["erasure"])
 
 
-def _erasures_told(ask: Asking) -> list[dict[str, Any]]:
-    found: list[dict[str, Any]] = ask("GET /v1/feed/events", query="types=compliance.erased")["events"]
+def _told(ask: Asking, what: str) -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = ask("GET /v1/feed/events", query=f"types=compliance.{what}")["events"]
     return found
 
 
 def of_operating(ask: Asking) -> None:
     assert ask("GET /healthz")["status"] == "ok"
     ask("GET /readyz")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(ask.node, "unready", lambda: ["no connection to NATS"])
+        ask("GET /readyz", status=503)
     ask("GET /v1/status")
-    letters = ask("GET /v1/dead-letters")["ingest"]
+    page = ask("GET /v1/dead-letters")
+    assert [letter["type"] for letter in page["dead_letters"]] == ["knighted"]
+    letters = page["ingest"]
     kinds = ask("GET /v1/webhook-kinds")["kinds"]
     for letter in [*letters, *kinds]:
         ask("GET /v1/dead-letters/{letter}", letter=letter["id"])
