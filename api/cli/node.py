@@ -144,7 +144,7 @@ def show_status(found: dict[str, Any]) -> None:
             ["last batch", _batch(views["batch"])],
             ["being built", _building(views["building"])],
             ["refused definitions", "; ".join(r["reason"] for r in views["refused"]) or "none"],
-            ["dead letters", _letters(views)],
+            ["dead letters of the views", _letters(views)],
             ["master key", found["master_key_id"]],
             *_of_newer(found),
             *_unrecognised(found),

@@ -19,6 +19,7 @@ from api.http.roles import open_to_anybody
 from api.node import Node
 from domain.published_schemas import VERSION, schemas
 from infra.feed import CONTENT_TYPE
+from infra.feed_access import API, FEED
 
 OPEN = reads_nothing("what there may be, not what there is") | open_to_anybody(
     "it describes the feed and holds no data"
@@ -74,19 +75,33 @@ def document(public_url: str, version: str, prefix: str = "feed") -> dict[str, A
             "nats": {
                 "host": "{host}",
                 "protocol": "nats",
-                "description": "The ledger's NATS server, stream FEED of JetStream: use a durable consumer",
+                "description": (
+                    f"The ledger's NATS server, stream {FEED.name} of JetStream, by a durable consumer of one's own: "
+                    f"`rapport subscribers add NAME` makes it, with a key, for an API that begins with {API}"
+                ),
                 "variables": {"host": {"description": "host and port, as the operator gives them"}},
+                "security": [{"$ref": "#/components/securitySchemes/nkey"}],
             },
             "sse": {
                 "host": at.netloc,
-                "pathname": f"{at.path}/v1/feed",
+                **({"pathname": at.path} if at.path else {}),
                 "protocol": at.scheme,
                 "description": "The same as server-sent events; go on with Last-Event-ID",
+                "security": [{"$ref": "#/components/securitySchemes/token"}],
             },
         },
-        "channels": {type_: _channel(type_, prefix) for type_ in schemas()},
-        "operations": {f"send.{type_}": _operation(type_) for type_ in schemas()},
+        "channels": {type_: _channel(type_, prefix) for type_ in schemas()} | {"sse": _all_as_sse()},
+        "operations": {f"send.{type_}": _operation(type_) for type_ in schemas()}
+        | {"send.sse": {"action": "send", "channel": {"$ref": "#/channels/sse"}}},
         "components": {
+            "securitySchemes": {
+                "nkey": {"type": "asymmetricEncryption", "description": "an nkey: its seed signs the server's nonce"},
+                "token": {
+                    "type": "http",
+                    "scheme": "bearer",
+                    "description": "a role's token, or the provider's (OIDC)",
+                },
+            },
             "messages": {type_: _message(type_, schema) for type_, schema in schemas().items()},
             "schemas": {"envelope": _envelope()} | {type_: _embedded(schema) for type_, schema in schemas().items()},
         },
@@ -97,7 +112,17 @@ def _channel(type_: str, prefix: str) -> dict[str, Any]:
     return {
         "address": f"{prefix}.{type_}",
         "title": type_,
+        "servers": [{"$ref": "#/servers/nats"}],
         "messages": {type_: {"$ref": f"#/components/messages/{type_}"}},
+    }
+
+
+def _all_as_sse() -> dict[str, Any]:
+    return {
+        "address": "/v1/feed",
+        "title": "All of them, as server-sent events",
+        "servers": [{"$ref": "#/servers/sse"}],
+        "messages": {type_: {"$ref": f"#/components/messages/{type_}"} for type_ in schemas()},
     }
 
 

@@ -18,7 +18,7 @@ from api.http.description import INTERACTIONS
 from api.http.once import TAKES_KEY
 from api.http.reads import WRITES
 from api.http.roles import OFFICERS, PERSON, Role, roles_of
-from api.http.streaming import AsTheyCome, is_ndjson, wants_ndjson
+from api.http.streaming import NDJSON, AsTheyCome, is_ndjson, wants_ndjson
 from api.node import Node
 from api.reception import SHORT_BYTES
 from domain.candidate import BY_OFFICERS, OptedIn
@@ -147,7 +147,8 @@ def _loads(text: bytes) -> Any:
     try:
         return orjson.loads(text)
     except orjson.JSONDecodeError as error:
-        return Rejected("invalid-json", f"not JSON: {error.msg} at byte {error.pos}")
+        more = f"; a document a line comes as Content-Type: {NDJSON}" if b"\n{" in text else ""
+        return Rejected("invalid-json", f"not JSON: {error.msg} at byte {error.pos}{more}")
 
 
 async def _cut(documents: list[Any]) -> AsyncIterator[list[Any]]:

@@ -38,7 +38,7 @@ class Added(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    name: Annotated[str, Field(pattern=f"^{NAME}$", max_length=40)]
+    name: Annotated[str, Field(max_length=200, json_schema_extra={"pattern": f"^{NAME}$", "maxLength": 40})]
     types: Annotated[list[Annotated[str, Field(max_length=100)]], Field(max_length=50)] = []
     after: Annotated[int | None, Field(ge=0, le=2**53)] = None
     url: Annotated[str | None, Field(max_length=2_000)] = None

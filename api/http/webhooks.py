@@ -52,7 +52,7 @@ NO_PERSON = reads_nothing("names and counts of providers")
 router = APIRouter(route_class=AskedFirst, tags=["webhooks"])
 log = structlog.get_logger()
 
-_DOOR = re.compile(r"/v1/webhooks/([^/]{1,40})(?:/([^/]{1,500}))?")
+_DOOR = re.compile(r"/v1/webhooks/([^/]{1,40})(?:/([^/]{1,500}))?/?")
 
 
 class Door:

@@ -65,6 +65,28 @@ def test_a_node_that_stops_says_to_whoever_is_sending_lines_how_far_it_has_come(
     assert "Exception" not in err
 
 
+def test_lines_of_any_length_take_the_same_memory(tmp_path: Path) -> None:
+    """A hundred megabytes of them, answered line by line; what the node holds of them is no more than of a few."""
+
+    def resident_mb(pid: int) -> float:
+        said = Path(f"/proc/{pid}/status").read_text().partition("VmHWM:")[2].split()[0]
+        return int(said) / 1_000
+
+    line = json.dumps({"type": "nothing that is known", "padding": "x" * 1_000}).encode() + b"\n"
+    kinds = {"Content-Type": "application/x-ndjson", "Accept": "application/x-ndjson"}
+    with up(tmp_path / "data") as (node, http):
+
+        def answered(megabytes: int) -> int:
+            sent = (line * 1_000 for _ in range(megabytes))
+            with http.stream("POST", "/v1/interactions", content=sent, headers=kinds, timeout=120) as answer:
+                return sum(b'"rejected"' in one.encode() for one in answer.iter_lines())
+
+        assert answered(5) > 4_000
+        before = resident_mb(node.pid)
+        assert answered(100) > 90_000
+        assert resident_mb(node.pid) - before < 25
+
+
 def test_a_signal_while_the_node_starts_ends_it_and_its_server(tmp_path: Path) -> None:
     data = tmp_path / "data"
     with process(data, "up", "--port", "0") as node:

@@ -427,7 +427,7 @@ def test_a_node_that_stops_ends_its_readers_streams(tmp_path: Path) -> None:
 
 
 def test_every_published_type_has_a_channel(http: httpx.Client) -> None:
-    assert set(get(http, "/asyncapi.json")["channels"]) == set(schemas())
+    assert set(get(http, "/asyncapi.json")["channels"]) == {*schemas(), "sse"}
 
 
 # ── docs/feed.md ──

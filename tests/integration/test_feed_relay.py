@@ -285,6 +285,24 @@ def test_what_is_old_goes_and_the_place_stays(connection: Connection, stream: St
     assert feed.end().seq == end.seq + 4
 
 
+@pytest.mark.parametrize(("days", "shortened"), [(0, False), (3, False), (1, True)])
+def test_a_relay_removes_what_is_older_than_the_days_that_are_set(
+    connection: Connection, stream: Stream, monkeypatch: pytest.MonkeyPatch, days: int, shortened: bool
+) -> None:
+    fill(connection, stream, 1, 5)
+    feed = Feed(connection, stream, URL)
+    with relaying_over(connection, stream) as relay:
+        until(is_whole(relay, stream, connection))
+    end = feed.end()
+    monkeypatch.setattr("consumers.relay.utc_now", lambda: utc_now() + timedelta(days=2))
+    with relaying_over(connection, stream, days=days) as relay:
+        until(is_whole(relay, stream, connection))
+        until(lambda: not days or relay._retain_at > time.monotonic() + 60)
+        until(lambda: relay.is_active)
+    assert feed.extent().first_seq == (end.seq if shortened else 1)
+    assert feed.end() == end
+
+
 def test_what_views_were_told_by_is_kept_until_it_is_settled(connection: Connection, stream: Stream) -> None:
     feed = Feed(connection, stream, URL)
     told = Message("pool.joined", None, "a", "2026-01-01T00:00:00Z", {})

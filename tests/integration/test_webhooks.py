@@ -1021,7 +1021,9 @@ def test_what_waits_when_a_node_stops_is_recorded_by_the_next(here: Running) -> 
         node._start_intake()
         node.intake.stop()
     node._start_intake()
+    begun = time.monotonic()
     emptied(node)
+    assert time.monotonic() - begun < infra_ingest.ACK_WAIT_S, "it was returned, and not waited for until it is late"
     assert node.ledger.last_seq() == before + 300
 
 

@@ -237,7 +237,7 @@ def test_the_asyncapi_document_keeps_the_rules_of_version_3() -> None:
     for server in made["servers"].values():
         assert {"host", "protocol"} <= server.keys()
     assert made["servers"]["sse"]["host"] == "crm.example.com"
-    assert made["servers"]["sse"]["pathname"] == "/rapport/v1/feed"
+    assert made["servers"]["sse"]["pathname"] == "/rapport"
 
     def resolved(reference: str) -> Any:
         found: Any = made
@@ -251,11 +251,15 @@ def test_the_asyncapi_document_keeps_the_rules_of_version_3() -> None:
         return [r for item in part for r in references(item)] if isinstance(part, list) else []
 
     assert all(resolved(reference) for reference in references(made))
-    assert {channel["address"] for channel in made["channels"].values()} == {f"feed.{t}" for t in schemas()}
+    by_address = {channel["address"]: channel for channel in made["channels"].values()}
+    assert by_address.keys() == {"/v1/feed", *(f"feed.{t}" for t in schemas())}
+    assert by_address["/v1/feed"]["messages"].keys() == schemas().keys()
+    for address, channel in by_address.items():
+        assert channel["servers"] == [{"$ref": f"#/servers/{'sse' if address.startswith('/') else 'nats'}"}]
     for operation in made["operations"].values():
         assert operation["action"] == "send"
         channel = operation["channel"]["$ref"]
-        assert all(m["$ref"].startswith(f"{channel}/messages/") for m in operation["messages"])
+        assert all(m["$ref"].startswith(f"{channel}/messages/") for m in operation.get("messages", []))
     key = re.compile(r"[A-Za-z0-9._-]+")
     assert all(key.fullmatch(name) for section in made["components"].values() for name in section)
 
