@@ -13,7 +13,7 @@ from consumers.ingest import Ingest
 from consumers.settling import Settling
 from consumers.webhooks.delivery import Provider
 from consumers.webhooks.registry import PROVIDERS
-from infra.crypto.master import MasterKey
+from infra.crypto.master import KeysMissing, MasterKey
 from infra.ingest import Queue
 from infra.ingest_letters import Letters
 from infra.ingest_seals import DayKey, Seals
@@ -109,6 +109,8 @@ class Intake:
         try:
             self._seals.clock.look()
             return self._seals.key_of_today("queue")
+        except KeysMissing:  # which is told of everywhere
+            return None
         except OperationalError as error:
             if (reason := str(error)) != self._keyless:
                 log.warning("the key of the day cannot be had, trying again", reason=reason)

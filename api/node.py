@@ -345,7 +345,7 @@ class Node:
     def strains(self) -> list[str]:
         """What makes answers late, or will stop the node: the views far behind the ledger, a disk soon full."""
         found = [shortage(self.settings.data, self.settings.min_free_mb)]
-        if self.door is not None:
+        if self.door is not None and self.keyring.missing is None:  # without keys it has none either
             found.append(self.door.failure)
         with suppress(OperationalError):  # which is a failure of its own
             behind, most = self.last_seq_soon() - self.projector.checkpoint, self.settings.max_behind_events

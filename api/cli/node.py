@@ -20,6 +20,7 @@ from api.failures import NodeError
 from api.generator import DEFAULT_CANDIDATES
 
 if TYPE_CHECKING:
+    from api.http.serving import Server
     from api.node import Node
     from infra.nats_server import EmbeddedServer
     from projections.computing import Progress
@@ -43,6 +44,7 @@ def up(
     """Serve the HTTP API until Ctrl-C."""
     from api.door import Door
     from api.http.at_the_door import stand
+    from api.http.serving import Server
     from api.node import Node
 
     given = {k: v for k, v in {"host": host, "port": port}.items() if v is not None}
@@ -54,11 +56,12 @@ def up(
         stack.callback(door.stop)
         with building_bar(quiet=False) as note:
             node = stack.enter_context(Node(settings, note, door))
+        http = Server(server_config(node), door)
         url = address(listener)
         withdraw = node.announce(url)
         output.say(f"Rapport serves {settings.data} at {url} (API: {url}/openapi.json); Ctrl-C stops it")
         try:
-            _serve(node, listener)
+            _serve(node, http, listener)
         finally:
             withdraw()
     output.say("stopped")
@@ -74,11 +77,8 @@ def building_bar(*, quiet: bool) -> "Iterator[Progress]":
         yield lambda view, done: bar.update(task, description=view, completed=done, visible=True)
 
 
-def _serve(node: "Node", listener: socket.socket) -> None:
+def _serve(node: "Node", http: "Server", listener: socket.socket) -> None:
     """Serves until interrupted. Raises NodeError when the embedded nats-server ends before."""
-    from api.http.serving import Server
-
-    http = Server(server_config(node), node.door)
     ended = threading.Event()
 
     def watch(server: "EmbeddedServer") -> None:

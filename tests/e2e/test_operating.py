@@ -98,6 +98,7 @@ def test_status_tells_of_a_server_that_is_held_up_and_of_a_node_that_is(tmp_path
     """When it is needed most: within seconds, with what is wrong, and without starting a node beside."""
     with up(tmp_path / "data") as (node, http):
         server = server_pid(tmp_path / "data")
+        until(lambda: http.get("/readyz").status_code == 200)
         os.kill(server, signal.SIGSTOP)
         try:
             begun = time.monotonic()

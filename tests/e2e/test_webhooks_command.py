@@ -113,7 +113,8 @@ def test_webhooks_are_set_up_looked_at_and_ended_from_the_command_line(tmp_path:
         ingest = json.loads(ok(data, "status", "--json"))["ingest"]
         assert (ingest["dead_letters"], ingest["unknown_kinds"], ingest["failure"]) == (1, 2, None)
         assert "no such provider" in complaint(data, "webhooks", "add", "nobody", "--secret", "long-enough-to-be-one")
-        assert "16 printable characters" in complaint(data, "webhooks", "add", "sendgrid", "--secret", "short")
+        assert "16 printable characters" in complaint(data, "webhooks", "add", "mailgun", "--secret", "short")
+        assert "verification key" in complaint(data, "webhooks", "add", "sendgrid", "--secret", "not-a-key-at-all")
         assert "removed 1" in ok(data, "webhooks", "remove", "sendgrid").decode()
         assert send(http, made()) == 404
         stop(node, signal.SIGTERM)

@@ -169,17 +169,24 @@ def test_a_word_against_contact_that_was_recorded_of_every_purpose_by_a_star_cou
 
 
 @pytest.mark.parametrize(("type_", "back"), [("opted_out", "opted_in"), ("restricted", "restriction_lifted")])
-def test_what_was_first_recorded_when_it_was_told_again_is_said_anew_once(type_: str, back: str) -> None:
-    """However often it is told after that, and by whatever channel it came."""
+def test_what_is_told_again_holds_until_it_is_taken_back(type_: str, back: str) -> None:
+    """However often it is told, as of whatever time, and by whatever channel it came."""
     hour = timedelta(hours=1)
     ground = {"ground": "accuracy_contested"} if type_ == "restricted" else {}
     said = _event(type_, channel="email", **ground)
     answer = _event(back, occurred_at=NOW + hour, channel="email", interaction="other")
     state = candidate.evolve(Candidate(A), answer, 1, 1, NOW + hour)
-    assert candidate.holds_anew([state], said, NOW + 2 * hour)
-    told = said.model_copy(update={"occurred_at": NOW + 2 * hour})
-    state = candidate.evolve(state, told, 2, 2, NOW + 2 * hour)
-    assert not candidate.holds_anew([state], said, NOW + 3 * hour)
+
+    def told(hours: int) -> CandidateEvent:
+        return said.model_copy(update={"occurred_at": NOW + hours * hour})
+
+    assert not candidate.is_told(state, told(2)), "what was taken back had not been said here"
+    state = candidate.evolve(state, told(2), 2, 2, NOW + 2 * hour)
+    assert candidate.is_told(state, told(3))
+    assert [candidate.still_holds([state], told(hours)) for hours in (0, 1, 2, 3)] == [True] * 4
+    again = answer.model_copy(update={"occurred_at": NOW + 4 * hour})
+    state = candidate.evolve(state, again, 3, 3, NOW + 4 * hour)
+    assert [candidate.still_holds([state], told(hours)) for hours in (3, 4, 5)] == [True, False, False]
 
 
 def test_what_was_taken_back_since_it_was_recorded_is_said_anew() -> None:
@@ -187,8 +194,8 @@ def test_what_was_taken_back_since_it_was_recorded_is_said_anew() -> None:
     hour = timedelta(hours=1)
     said, back = _event("opted_out", occurred_at=NOW + 2 * hour), _event("opted_in", occurred_at=NOW + hour)
     state = candidate.evolve(_state(A, said), back, 2, 2, NOW + hour)
-    assert candidate.holds_anew([state], said, NOW + 1.5 * hour)
-    assert not candidate.holds_anew([state], said, NOW + 0.5 * hour)
+    told = [said.model_copy(update={"occurred_at": NOW + hours * hour}) for hours in (0.5, 1.5)]
+    assert [candidate.still_holds([state], event) for event in told] == [True, False]
 
 
 def test_more_time_is_taken_only_while_there_is_some() -> None:
