@@ -84,13 +84,17 @@ def trail(cur: DuckDBPyConnection, canonical_id: str) -> list[Row]:
 
 def engagement_score(cur: DuckDBPyConnection, canonical_id: str, as_of: datetime | None = None) -> Row | None:
     """The person's score with what it rests on; None when there is no such person."""
-    found = rows(cur, "engagement_score", "score", canonical_id=canonical_id, as_of=as_of or utc_now(), limit=1)
+    asked = {"canonical_id": canonical_id, "after": None, "limit": 1}
+    found = rows(cur, "engagement_score", "score", **asked, as_of=as_of or utc_now())
     return found[0] if found else None
 
 
-def engagement_top(cur: DuckDBPyConnection, as_of: datetime | None = None, limit: int = 20) -> list[Row]:
-    """The persons with the highest scores, flags included."""
-    return rows(cur, "engagement_score", "score", canonical_id=None, as_of=as_of or utc_now(), limit=limit)
+def engagement_top(
+    cur: DuckDBPyConnection, as_of: datetime | None = None, limit: int = 20, after: str | None = None
+) -> list[Row]:
+    """The persons with the highest scores, flags included; those that come behind the person `after`, if given."""
+    asked = {"canonical_id": None, "after": after, "limit": limit}
+    return rows(cur, "engagement_score", "score", **asked, as_of=as_of or utc_now())
 
 
 def engagement_explain(cur: DuckDBPyConnection, canonical_id: str, as_of: datetime | None = None) -> list[Row]:

@@ -10,6 +10,7 @@ from api.http.answers import answers
 from api.http.answers.relationships import Engagement, Ranking, WhatIfRanking
 from api.http.asking import AskedFirst
 from api.http.callers import Caller, Calling
+from api.http.paging import NOWHERE, NoSuchPlace
 from api.http.parameters import (
     WAIT_S,
     AsOf,
@@ -61,12 +62,23 @@ def top(
     as_of: AsOf,
     known_at: KnownAt = None,
     limit: Annotated[int, Query(ge=1, le=1000)] = 20,
+    after: Annotated[
+        str | None, Query(description="`next` of the page before, with its `as_of`", pattern="^[0-9a-f]{32}$")
+    ] = None,
 ) -> dict[str, Any]:
     """By score, highest first. An analyst is shown no names."""
     with looking(node, cursor, known_at, VIEWS) as then:
-        rows = queries.engagement_top(then, as_of, limit)
+        found = queries.engagement_top(then, as_of, limit + 1, after)
+        rows = found[:limit]
+        if after is not None and not found and not _is_ranked(queries.engagement_score(then, after, as_of)):
+            raise NoSuchPlace(NOWHERE)
     seen.persons(row["canonical_id"] for row in rows)
-    return {"as_of": as_of.isoformat(), "known_at": known_at, "candidates": _shown(rows, caller)}
+    return {
+        "as_of": as_of.isoformat(),
+        "known_at": known_at,
+        "candidates": _shown(rows, caller),
+        "next": rows[-1]["canonical_id"] if len(found) > limit else None,
+    }
 
 
 @router.get(
@@ -119,6 +131,10 @@ def show(
         if score is None:
             raise ViewsBehind("the views do not hold this candidate yet; ask with ?min_seq= or try again shortly")
         return score | ({"events": queries.engagement_explain(then, canonical, as_of)} if explain else {})
+
+
+def _is_ranked(score: dict[str, Any] | None) -> bool:
+    return score is not None and score["flag"] != "restricted"
 
 
 def _shown(rows: list[dict[str, Any]], caller: Caller) -> list[dict[str, Any]]:

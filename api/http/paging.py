@@ -11,6 +11,9 @@ After = Annotated[str | None, Query(description="`next` of the page before", max
 Limit = Annotated[int, Query(ge=1, le=MOST, description="rows of a page at most")]
 
 
+NOWHERE = "after: give `next` of the page before as it is, and the same `as_of` as before"
+
+
 class NoSuchPlace(Exception):
     """`after` is none of this list's places."""
 
@@ -23,6 +26,6 @@ def page(
     if after is not None:
         found = (number for number, row in enumerate(rows, 1) if row[by] == after)
         if (start := next(found, -1)) < 0:
-            raise NoSuchPlace("after: give `next` of the page before as it is, and the same `as_of` as before")
+            raise NoSuchPlace(NOWHERE)
     part = rows[start : start + limit]
     return part, part[-1][by] if len(rows) > start + limit else None

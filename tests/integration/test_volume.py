@@ -274,3 +274,16 @@ def test_members_and_pools_come_by_the_page_without_gap_or_double(here: Here) ->
         assert found == [row[key] for row in whole[rows]]
     assert get(http, members, limit=3)["count"] == 7
     is_problem(http.get("/v1/pools", params={"after": "nowhere"}), 422, "invalid-request")
+
+
+def test_the_ranking_comes_by_the_page_without_gap_or_double(here: Here) -> None:
+    node, http = here
+    node.wait_for(record(http, *(did("sourced", somebody()) for _ in range(8))))
+    whole = get(http, "/v1/engagement", limit=7)
+    found, asked = [], {"limit": 2, "as_of": whole["as_of"]}
+    for _ in range(3):
+        page = get(http, "/v1/engagement", **asked)
+        found += page["candidates"]
+        asked["after"] = page["next"]
+    assert found == whole["candidates"][:6]
+    is_problem(http.get("/v1/engagement", params={"after": "0" * 32}), 422, "invalid-request")

@@ -121,7 +121,12 @@ def test_the_score_as_of_any_time_is_that_of_the_model(
     """The same contributions count, and the score is their decayed, saturated sum."""
     fresh(database).apply(table(history))
     merged, at = forest(history), EPOCH + timedelta(days=day, seconds=1)
-    top = {row["canonical_id"]: row for row in queries.engagement_top(database, at)}
+    top = {row["canonical_id"]: row for row in queries.engagement_top(database, at, 1_000)}
+    for limit in (1, 2):
+        paged: list[str] = []
+        while page := queries.engagement_top(database, at, limit, paged[-1] if paged else None):
+            paged += [row["canonical_id"] for row in page]
+        assert paged == list(top)
     for person in {merged.canonical(r.id) for r in history}:
         expected = counted([r for r in history if merged.canonical(r.id) == person], merged)
         explained = queries.engagement_explain(database, person, at)

@@ -212,3 +212,4 @@ class Ranking(BaseModel):
     as_of: datetime
     known_at: datetime | None
     candidates: list[Ranked]
+    next: str | None

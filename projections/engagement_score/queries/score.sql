@@ -1,4 +1,5 @@
--- Scores as of a time, of one person or of all there are whose data may be used (Art. 18 GDPR).
+-- Scores as of a time, of one person or of all there are whose data may be used (Art. 18 GDPR); of these from behind
+-- $after on, in the ranking of that time.
 with
 restricted as materialized (
     select distinct canonical_id
@@ -6,8 +7,8 @@ restricted as materialized (
     where status = 'restricted' and valid_from <= $as_of and (valid_to is null or $as_of < valid_to)
 ),
 -- Found among narrow rows; what else is shown is looked up for these alone. Scores rise with raw.
-best as materialized (
-    select canonical_id, coalesce(raw, 0) as raw
+ranked as (
+    select canonical_id, round(coalesce(raw, 0), 9) as raw -- in whatever order it was added up
     from (
         select distinct canonical_id
         from identity
@@ -26,6 +27,14 @@ best as materialized (
             and ($canonical_id::uuid is null or canonical_id = $canonical_id::uuid)
         group by canonical_id
     ) counted using (canonical_id)
+),
+last_seen as (select raw from ranked where canonical_id = $after::uuid),
+best as materialized (
+    select canonical_id, raw
+    from ranked
+    where $after::uuid is null
+        or raw < (from last_seen)
+        or (raw = (from last_seen) and canonical_id > $after::uuid)
     order by raw desc, canonical_id
     limit $limit
 ),
