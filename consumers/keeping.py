@@ -8,6 +8,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field, replace
 
 import orjson
+import structlog
 from eventsourcing.persistence import DataError
 
 from consumers.webhooks.addresses import addresses_in
@@ -22,6 +23,8 @@ from infra.ingest_seals import Taken
 from infra.mentions import names
 from infra.metrics import Deliveries
 from infra.recording import Recording
+
+log = structlog.get_logger()
 
 ID = "id:"
 """Before a record's own id, as `email:` is before an address."""
@@ -93,10 +96,12 @@ class Keeping:
         except DataError:  # its reasons are longer than what the queue had in their place
             self._letters.add(replace(taken, headers={}), [told[0], "and more, for which there is no room"])
         self._counted.note(taken.provider, "dead", len(reasons) + len(refused))
+        log.warning("a delivery is kept as a dead letter", provider=taken.provider, correlation=taken.correlation)
 
     def _add_unknown(self, taken: Taken, kinds: Sequence[str]) -> None:
         for kind in kinds:
             self._letters.add_unknown(taken, kind)
+            log.info("a delivery of an unknown kind is kept", provider=taken.provider, correlation=taken.correlation)
         self._counted.note(taken.provider, "unknown", len(kinds))
 
 

@@ -141,7 +141,8 @@ class Settling:
                 work.reasons.append(f"unreadable: {error}")
             except Exception as error:  # noqa: BLE001 - a fault of ours in reading it; it is the same every time
                 work.reasons.append(f"reading it ends in a fault of Rapport ({type(error).__name__})")
-                log.error("a delivery cannot be read", provider=provider, error=type(error).__name__)
+                said = {"provider": provider, "correlation": work.taken.correlation}
+                log.error("a delivery cannot be read", **said, error=type(error).__name__)
             for happening in work.happenings:
                 self._parse(work, happening)
 
@@ -261,6 +262,7 @@ class Settling:
         if work.taken is not None:
             self._keeping.keep(work, work.taken)
             return
+        log.warning("a delivery that cannot be opened is kept as a dead letter", provider=work.message.provider)
         self._letters.add_closed(work.message.provider, work.message.stored, work.reasons[0])
         self._counted.note(work.message.provider, "dead")
 

@@ -127,14 +127,17 @@ class Letters:
         """The dead letters, oldest first, opened. Raises OperationalError."""
         return self._each(f"{self._stream.prefix}.{LETTER}.>")
 
-    def kinds(self) -> list[Letter]:
-        """The newest delivery of each unknown kind: its `number` is how many there were."""
-        found = []
-        for subject in self._subjects(UNKNOWN):
+    def kinds(self, after: str = "") -> Iterator[tuple[str, Letter]]:
+        """The newest delivery of each unknown kind, whose `number` is how many there were, with the kind's place behind
+        `after`: by provider, and within one in an order that stays. Raises OperationalError.
+        """
+        before = f"{self._stream.prefix}.{UNKNOWN}."
+        for subject in sorted(self._subjects(UNKNOWN)):
+            if (place := subject.removeprefix(before)) <= after:
+                continue
             last = self._connection.call(get_message(self._connection, self._stream, last_by_subj=subject))
             if last is not None:
-                found.append(self._letter(last))
-        return sorted(found, key=lambda letter: (letter.provider, letter.kind))
+                yield place, self._letter(last)
 
     def alike(self, seq: int) -> list[tuple[int, datetime]]:
         """The deliveries kept of the unknown kind that the one at `seq` is of, itself included: where, and since when.

@@ -12,7 +12,7 @@ import typer
 
 from api.cli import output
 from api.cli.client import Client, RequestRefused, connect
-from api.cli.exporting import export, progress, writing
+from api.cli.exporting import export, writing
 from api.cli.parameters import JSON, AsOf
 from api.http.roles import Role, Tokens
 
@@ -118,7 +118,7 @@ def snapshot_command(
 
 
 def _publish(client: Client, *, quiet: bool) -> dict[str, Any]:
-    with progress(quiet) as bar, client.stream("POST", "/v1/snapshots") as answer:
+    with output.progress(quiet) as bar, client.stream("POST", "/v1/snapshots") as answer:
         task = bar.add_task("snapshot", total=None)
         for line in answer.iter_lines():
             said = orjson.loads(line)

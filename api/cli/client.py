@@ -9,6 +9,7 @@ import time
 from collections.abc import Generator, Iterator
 from contextlib import contextmanager
 from datetime import datetime
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import httpx
@@ -52,12 +53,13 @@ class Client:
         """A read, after the views have caught up. Raises RequestRefused."""
         return self._send("GET", path, params=self._params(params) | {"min_seq": self.last_seq()})
 
-    def all_pages(self, path: str, *rows: str, **params: Any) -> Any:
+    def all_pages(self, path: str, *rows: str, of_views: bool = True, **params: Any) -> Any:
         """A list with the `rows` of all its pages, all as of one moment if it has one. Raises RequestRefused."""
-        found = page = self.get(path, **params)
+        read = self.get if of_views else partial(self.send, "GET")
+        found = page = read(path, **params)
         then = {"as_of": found["as_of"]} if "as_of" in found else {}
         while page["next"] is not None:
-            page = self.get(path, **params | then | {"after": page["next"]})
+            page = read(path, **params | then | {"after": page["next"]})
             for name in rows:
                 found[name] += page[name]
         return found | {"next": None}

@@ -9,7 +9,6 @@ from typing import Annotated, Any
 
 import orjson
 import typer
-from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
 
 from api.cli import output
 from api.cli.client import Client, connect
@@ -82,7 +81,7 @@ def run_import(client: Client, opened: Source, rejected_to: Path, *, quiet: bool
     """Sends everything, writes down what was rejected, waits for the views; the summary."""
     totals = dict.fromkeys((*TOTAL_OF.values(), ERASED), 0)
     rejected = _Rejected(rejected_to)
-    with _progress(quiet) as progress, rejected:
+    with output.progress(quiet) as progress, rejected:
         task = progress.add_task(f"import {opened.name}", total=opened.size_bytes)
         for lines in _chunks(opened.lines):
             sent = [(line, document) for line in lines for document in line.documents]
@@ -146,11 +145,6 @@ def _chunks(lines: Iterator[Line]) -> Iterator[list[Line]]:
             chunk = []
     if chunk:
         yield chunk
-
-
-def _progress(quiet: bool) -> Progress:
-    columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeElapsedColumn())
-    return Progress(*columns, console=output.err, transient=True, disable=quiet or not output.err.is_terminal)
 
 
 def _show_summary(summary: dict[str, Any]) -> None:

@@ -10,6 +10,10 @@ from api.cli.client import connect
 from api.cli.parameters import JSON
 from api.references import LETTER
 
+PATH = "/v1/dead-letters/retry"
+AT_ONCE = 100
+"""Deliveries that are put back in one request: about 2 s of work."""
+
 app = typer.Typer(
     help="Events that cannot be used, webhooks that could not be recorded: list, show, try again.",
     no_args_is_help=True,
@@ -75,6 +79,8 @@ def show(
         output.as_json(found)
         return
     output.say(f"{found['id']} of {found['provider']}, received {output.moment(found['received_at'])}")
+    if found["correlation"]:
+        output.say(f"correlation: {found['correlation']}")
     for reason in found["reasons"]:
         output.say(f"reason: {reason}")
     if found["kind"]:
@@ -98,13 +104,22 @@ def retry(
     Exit code 1 when an event still cannot be used; a delivery that cannot be recorded is a letter again soon after. May
     be repeated.
     """
-    asked: dict[str, Any] = {"of": of}
-    if ids and [text.lower() for text in ids] != ["all"]:
-        asked["letters"] = [text for text in ids if LETTER.fullmatch(text)] or None
-        asked["seqs"] = [_seq(text) for text in ids if not LETTER.fullmatch(text)] or None
+    some = [] if ids is None or [text.lower() for text in ids] == ["all"] else ids
+    letters, seqs = [text for text in some if LETTER.fullmatch(text)], None
+    if some:
+        seqs = [_seq(text) for text in some if not LETTER.fullmatch(text)]
+    found: dict[str, Any] = {"results": [], "ingest": [], "retried": 0, "waits": 0}
     with connect(context.obj) as client:
         last = client.last_seq()
-        found = client.send("POST", "/v1/dead-letters/retry", json=asked, min_seq=last)
+        if seqs or (seqs is None and of is not Of.INGEST):
+            found |= client.send("POST", PATH, json={"seqs": seqs, "of": Of.VIEWS}, min_seq=last)
+        if seqs is None and of is not Of.VIEWS:
+            listed = client.all_pages("/v1/dead-letters", "dead_letters", "ingest", of=Of.INGEST, limit=10_000)
+            letters = [letter["id"] for letter in listed["ingest"]]
+        with output.progress(quiet=json) as bar:
+            for first in bar.track(range(0, len(letters), AT_ONCE), description="putting deliveries back"):
+                asked = {"letters": letters[first : first + AT_ONCE]}
+                found["ingest"] += client.send("POST", PATH, json=asked, min_seq=last)["ingest"]
     if json:
         output.as_json(found)
     else:

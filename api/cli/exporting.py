@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any
 
 import orjson
-from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
 
 from api.cli import output
 from api.cli.client import Client
@@ -34,7 +33,7 @@ def export(client: Client, folder: Path, shards: int, *, quiet: bool) -> dict[st
     now: Manifest = {"format": 1, "shards": shards, "until": listing["until"], "columns": listing["columns"]}
     now["parts"] = done = {}
     written = 0
-    with progress(quiet) as bar:
+    with output.progress(quiet) as bar:
         task = bar.add_task("export", total=sum(part["events"] for part in listing["parts"]))
         for part in listing["parts"]:
             name = f"day={part['day']}/shard={part['shard']}/events.parquet"
@@ -52,12 +51,6 @@ def export(client: Client, folder: Path, shards: int, *, quiet: bool) -> dict[st
     _note(folder, now)
     total = sum(entry["bytes"] for entry in done.values())
     return {"until": now["until"], "parts": len(done), "written": written, "size_bytes": total}
-
-
-def progress(quiet: bool) -> Progress:
-    """A bar on standard error, gone when it is done; none where nobody watches."""
-    columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeElapsedColumn())
-    return Progress(*columns, console=output.err, transient=True, disable=quiet or not output.err.is_terminal)
 
 
 @contextmanager

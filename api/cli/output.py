@@ -9,6 +9,7 @@ from typing import Any
 import orjson
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
+from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
 from rich.table import Table
 from rich.text import Text
 
@@ -55,6 +56,12 @@ def raw(part: str) -> None:
 def say(sentence: str) -> None:
     """A sentence on standard output, wrapped by nobody, so that scripts may read it by the line."""
     out.print(sentence, markup=False, soft_wrap=True)
+
+
+def progress(quiet: bool = False) -> Progress:
+    """A bar on standard error, gone when it is done; none where nobody watches."""
+    columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeElapsedColumn())
+    return Progress(*columns, console=err, transient=True, disable=quiet or not err.is_terminal)
 
 
 def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[Any]], whole: Sequence[str] = ()) -> None:

@@ -103,7 +103,8 @@ def unknown(
         _of_one_kind(context, kind, json)
         return
     with connect(context.obj) as client:
-        found: dict[str, Any] = client.send("GET", "/v1/webhook-kinds")
+        found = client.all_pages("/v1/webhook-kinds", "kinds", of_views=False, limit=10_000)
+    found["kinds"].sort(key=lambda kind: (kind["provider"], kind["kind"]))
     if json:
         output.as_json(found)
         return

@@ -144,6 +144,7 @@ def show(
         | {
             "kind": found.kind,
             "received_at": None if taken is None else taken.received_at.isoformat(),
+            "correlation": None if taken is None else taken.correlation,
             "headers": None if taken is None else dict(taken.headers),
             "body": None if taken is None else _text(taken.body),
             "alike": [

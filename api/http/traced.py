@@ -36,12 +36,12 @@ class Traced:
                 span.answered(HTTPStatus.INTERNAL_SERVER_ERROR)  # by what stands before all middleware
                 raise
             finally:
-                if (route := _route_of(scope)) is not None:
+                if (route := route_of(scope)) is not None:
                     span.routed(route)
 
 
-def _route_of(scope: Scope) -> str | None:
-    """None where nothing got as far as to a route."""
+def route_of(scope: Scope) -> str | None:
+    """The template of the route that a request came to, which holds nothing of it; None where it came to none."""
     if scope["path"].startswith(DOOR):  # taken before the routes; what is behind the provider's name may be a secret
         return DOOR_ROUTE
     return getattr(scope.get("route"), "path_format", None)

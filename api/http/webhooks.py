@@ -8,6 +8,7 @@ import re
 from contextlib import suppress
 from functools import partial
 from http import HTTPStatus
+from itertools import islice
 from typing import Annotated, Any
 
 import structlog
@@ -23,6 +24,7 @@ from api.http.answers import answers
 from api.http.answers.operations import SecretAdded, SecretsRemoved, UnknownKinds, WebhookProviders
 from api.http.arriving import Arriving, NotWhole
 from api.http.asking import AskedFirst
+from api.http.paging import After, Limit
 from api.http.problems import has_two_lengths, problem, two_lengths
 from api.http.reads import WRITES, reads_nothing
 from api.http.roles import OFFICERS, OPERATORS, open_to_anybody
@@ -41,6 +43,8 @@ SHORTER = {"ses": 6 * 262_144}
 MOST_AT_ONCE = 256
 """Deliveries that are whole, and being verified or stored."""
 REFUSED = {"malformed": 400}
+PAGE = 1_000
+"""Unknown kinds."""
 ENDED = {"Connection": "close"}
 """With an answer to a body that does not end: nothing more of it is waited for."""
 BUSY = ENDED | {"Retry-After": "1"}
@@ -267,9 +271,11 @@ def remove(
     openapi_extra=reads_nothing("providers' words for kinds of events, and counts") | OFFICERS,
     responses=answers(UnknownKinds),
 )
-def kinds(request: Request) -> dict[str, Any]:
-    """By provider and kind: how many there were, when the last came, and the number under which it is kept."""
+def kinds(request: Request, limit: Limit = PAGE, after: After = None) -> dict[str, Any]:
+    """By provider: how many there were of each, when the last came, and the number under which it is kept; `next` is
+    null on the last page."""
     intake: Intake = request.app.state.node.intake
+    found = list(islice(intake.letters.kinds(after or ""), limit + 1))
     return {
         "kinds": [
             {
@@ -279,6 +285,7 @@ def kinds(request: Request) -> dict[str, Any]:
                 "count": letter.number,
                 "last_seen": letter.kept_at.isoformat(),
             }
-            for letter in intake.letters.kinds()
-        ]
+            for _, letter in found[:limit]
+        ],
+        "next": found[limit - 1][0] if len(found) > limit else None,
     }

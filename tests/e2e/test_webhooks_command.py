@@ -7,12 +7,14 @@ import os
 import random
 import signal
 import threading
+from collections import Counter
 from datetime import UTC, datetime
 from pathlib import Path
 from uuid import uuid4
 
 import httpx
 
+from api.cli import dead_letters
 from consumers.webhooks.delivery import Delivery
 from tests.deliveries import of_sendgrid, sendgrid_event, sendgrid_secret
 from tests.e2e.harness import complaint, ok, stop, until, up
@@ -112,6 +114,15 @@ def test_webhooks_are_set_up_looked_at_and_ended_from_the_command_line(tmp_path:
         assert recorded(http) == 1
         ingest = json.loads(ok(data, "status", "--json"))["ingest"]
         assert (ingest["dead_letters"], ingest["unknown_kinds"], ingest["failure"]) == (1, 2, None)
+        for number in range(dead_letters.AT_ONCE):  # one more than go in one request
+            assert send(http, of_sendgrid({"no": number}, datetime.now(UTC))) == 202
+        assert recorded(http) == 1
+        back = json.loads(ok(data, "dead-letters", "retry", "--json"))
+        assert Counter(one["status"] for one in back["ingest"]) == {"queued": dead_letters.AT_ONCE + 1}
+        assert len({one["id"] for one in back["ingest"]}) == dead_letters.AT_ONCE + 1
+        assert recorded(http) == 1
+        ingest = json.loads(ok(data, "status", "--json"))["ingest"]
+        assert ingest["dead_letters"] == dead_letters.AT_ONCE + 1
         assert "no such provider" in complaint(data, "webhooks", "add", "nobody", "--secret", "long-enough-to-be-one")
         assert "16 printable characters" in complaint(data, "webhooks", "add", "mailgun", "--secret", "short")
         assert "verification key" in complaint(data, "webhooks", "add", "sendgrid", "--secret", "not-a-key-at-all")

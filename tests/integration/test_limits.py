@@ -17,8 +17,9 @@ from uuid import uuid4
 import httpx
 import pytest
 import structlog
+from structlog.testing import CapturingLogger
 
-from api.http import body, connections, interactions, problems
+from api.http import body, connections, correlating, interactions, problems
 from api.http.arriving import Arriving
 from api.node import Node
 from infra.logging import configure
@@ -244,6 +245,23 @@ def test_who_hangs_up_while_lines_come_is_no_fault(here: Here, monkeypatch: pyte
 
 
 # ── what is logged ──
+
+
+def test_at_level_debug_each_request_is_a_line_that_names_nobody(here: Here, monkeypatch: pytest.MonkeyPatch) -> None:
+    _, http = here
+    secret = "what-proves-it"  # noqa: S105 - of nobody
+    monkeypatch.setattr(correlating, "log", log := CapturingLogger())
+    http.get(f"/v1/candidates/{uuid4().hex}", params={"as_of": "ada@example.com"})
+    http.post(f"/v1/webhooks/postmark/{secret}", content=b"{}")
+    http.get("/nowhere/ada@example.com")
+    until(lambda: len(log.calls) == 3)
+    assert {call.method_name for call in log.calls} == {"debug"}
+    told = [(line["method"], line["route"], line["status"]) for line in (call.kwargs for call in log.calls)]
+    assert told[0] == ("GET", "/v1/candidates/{ref}", 422)
+    assert told[1:] == [("POST", "/v1/webhooks/{provider}", 404), ("GET", None, 404)]
+    assert all(0 < call.kwargs["seconds"] < 60 for call in log.calls)
+    assert "ada" not in str(log.calls)
+    assert secret not in str(log.calls)
 
 
 def test_a_fault_is_logged_by_its_type_and_place_without_its_message(

@@ -22,12 +22,13 @@ import pytest
 from eventsourcing.persistence import DataError, OperationalError
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from structlog.testing import CapturingLogger
 
 from api.http.roles import Role, Tokens
 from api.node import Node
 from api.reception import SHORT_BYTES
 from consumers import ingest as consuming
-from consumers import settling, trying
+from consumers import keeping, settling, trying
 from consumers.webhooks import ses
 from consumers.webhooks.delivery import Delivery
 from consumers.webhooks.registry import PROVIDERS
@@ -83,9 +84,10 @@ def here(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
     ses.PROVIDER._certificates = before
 
 
-def post(http: httpx.Client, provider: str, delivery: Delivery) -> httpx.Response:
+def post(http: httpx.Client, provider: str, delivery: Delivery, **headers: str) -> httpx.Response:
+    named = {name.replace("_", "-"): value for name, value in headers.items()}
     return http.post(
-        f"/v1/webhooks/{provider}", content=delivery.body, headers={"authorization": "", **delivery.headers}
+        f"/v1/webhooks/{provider}", content=delivery.body, headers={"authorization": "", **delivery.headers, **named}
     )
 
 
@@ -456,6 +458,21 @@ def test_a_poisonous_delivery_is_kept_with_its_reason_and_holds_up_nobody(here: 
     assert "authorization" not in shown["headers"]
     looked = http.get("/v1/access-log", params={"what": "dead_letters"}).json()["records"]
     assert looked[-1]["route"] == "GET /v1/dead-letters/{letter}"
+
+
+def test_what_became_of_a_delivery_is_found_by_its_correlation(here: Running, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also where it could not be recorded: in the log, and in the letter."""
+    node, http = here
+    known = {letter["id"] for letter in letters(http)}
+    poisonous, strange = uuid4().hex, uuid4().hex
+    monkeypatch.setattr(keeping, "log", log := CapturingLogger())
+    post(http, "sendgrid", of_sendgrid({"no": "array"}, now()), x_request_id=poisonous)
+    post(http, "sendgrid", of_sendgrid([sendgrid_event("floated", email=somebody())], now()), x_request_id=strange)
+    emptied(node)
+    lines = {call.kwargs["correlation"]: call.method_name for call in log.calls}
+    assert lines == {poisonous: "warning", strange: "info"}
+    (letter,) = [found for found in letters(http) if found["id"] not in known]
+    assert http.get(f"/v1/dead-letters/{letter['id']}").json()["correlation"] == poisonous
 
 
 def test_only_officers_see_what_a_letter_holds(here: Running) -> None:
@@ -883,7 +900,16 @@ def test_an_unknown_kind_is_kept_counted_and_shown(here: Running) -> None:
     for _ in range(3):
         post(http, "sendgrid", of_sendgrid([sendgrid_event("levitated", email=somebody())], now()))
     emptied(node)
-    (kind,) = [k for k in http.get("/v1/webhook-kinds").json()["kinds"] if k["kind"] == "levitated"]
+    post(http, "sendgrid", of_sendgrid([sendgrid_event("hovered", email=somebody())], now()))
+    emptied(node)
+    whole = http.get("/v1/webhook-kinds").json()
+    kinds, page = [], http.get("/v1/webhook-kinds?limit=1").json()
+    while page["next"] is not None:
+        kinds += page["kinds"]
+        page = http.get("/v1/webhook-kinds", params={"limit": 1, "after": page["next"]}).json()
+    assert (kinds + page["kinds"], whole["next"]) == (whole["kinds"], None)
+    assert len(kinds) > 0
+    (kind,) = [k for k in whole["kinds"] if k["kind"] == "levitated"]
     assert (kind["provider"], kind["count"]) == ("sendgrid", 3)
     shown = http.get(f"/v1/dead-letters/{kind['id']}").json()
     assert [one["id"] for one in shown["alike"]][-1] == kind["id"]

@@ -72,6 +72,7 @@ class DeadDeliveryOpened(DeadDelivery):
 
     kind: str
     received_at: datetime | None
+    correlation: str | None
     headers: dict[str, str] | None
     body: str | None
     alike: list[Alike]
@@ -141,9 +142,10 @@ class UnknownKind(BaseModel):
 
 
 class UnknownKinds(BaseModel):
-    """All of them."""
+    """A page of them."""
 
     kinds: list[UnknownKind]
+    next: str | None
 
 
 class Published(BaseModel):
