@@ -395,11 +395,11 @@ def test_what_is_printed_for_a_clusters_operator_gives_the_same_and_no_more(tmp_
 @pytest.mark.parametrize(
     ("asked", "status", "code", "says"),
     [
-        ({"name": "UPPER"}, 422, "invalid-request", "name"),
-        ({"name": "a.b"}, 422, "invalid-request", "name"),
-        ({"name": ">"}, 422, "invalid-request", "name"),
-        ({"name": "-a"}, 422, "invalid-request", "name"),
-        ({"name": "a" * 41}, 422, "invalid-request", "name"),
+        ({"name": "UPPER"}, 422, "invalid-subscriber", "name"),
+        ({"name": "a.b"}, 422, "invalid-subscriber", "name"),
+        ({"name": ">"}, 422, "invalid-subscriber", "name"),
+        ({"name": "-a"}, 422, "invalid-subscriber", "name"),
+        ({"name": "a" * 41}, 422, "invalid-subscriber", "name"),
         ({"name": "typo", "types": ["pool.jioned"]}, 422, "invalid-subscriber", "nothing published"),
         ({"name": "typo", "types": ["feed.>"]}, 422, "invalid-subscriber", "nothing published"),
         ({"name": "typo", "types": ["candidate.> x"]}, 422, "invalid-subscriber", "nothing published"),
