@@ -17,6 +17,7 @@ from api.node import Node
 from infra import nats_server
 from infra.jetstream import Connection, declare_stream
 from infra.jetstream.access import access
+from infra.jetstream.batch import publish_one
 from infra.jetstream.durability import Durability, NotDurableError, ask_syncing
 from infra.jetstream.stream import Stream, ledger_settings
 from infra.logging import configure
@@ -186,6 +187,33 @@ def test_the_ledgers_login_cannot_ask_and_the_servers_own_login_cannot_read_the_
         ask_syncing(access(shared_server().url))
     with pytest.raises(OperationalError, match="no JetStream"):
         Connection(shared_server().system_url)
+
+
+def test_a_ledger_of_a_version_before_is_brought_up_to_date_and_another_is_left_as_it_is() -> None:
+    connection, name, other = shared_connection(), fresh_name(), fresh_name()
+    now = ledger_settings(Stream(name, name.lower()))
+    before = now | {"max_msgs_per_subject": -1, "discard_new_per_subject": False}
+    connection.call(connection.api(f"STREAM.CREATE.{name}", before))
+    connection.call(publish_one(connection, f"{name.lower()}.a", b"kept", 0, timeout_s=5.0))
+    for _ in range(2):
+        found = connection.call(connection.api(f"STREAM.INFO.{declare_stream(connection, name).name}"))
+        assert now.items() <= found["config"].items()
+        assert found["state"]["messages"] == 1
+    foreign = before | {"name": other, "subjects": [f"{other.lower()}.>"], "deny_purge": False}
+    connection.call(connection.api(f"STREAM.CREATE.{other}", foreign))
+    with pytest.raises(ProgrammingError, match="deny_purge is False instead of True"):
+        declare_stream(connection, other)
+    assert connection.call(connection.api(f"STREAM.INFO.{other}"))["config"]["max_msgs_per_subject"] == -1
+
+
+def test_a_ledger_lies_in_blocks_of_4_mb_of_which_the_server_reads_whole_ones(tmp_path: Path) -> None:
+    with EmbeddedServer(tmp_path) as server, Connection(server.url) as connection:
+        declare_stream(connection)
+        for number in range(10):
+            connection.call(publish_one(connection, f"ledger.{number}", bytes(900_000), 0, timeout_s=5.0))
+    sizes = [path.stat().st_size for path in tmp_path.rglob("*.blk")]
+    assert sum(sizes) > 9_000_000
+    assert max(sizes) <= 4 << 20
 
 
 def test_a_stream_that_persists_later_than_it_acknowledges_is_refused() -> None:
