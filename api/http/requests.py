@@ -30,7 +30,12 @@ from infra.recording import Accepted, Duplicate, Outcome
 router = APIRouter(route_class=AskedFirst, prefix="/v1/compliance/requests", tags=["compliance"])
 
 RequestId = Annotated[
-    str, Path(alias="id", pattern=r"^[0-9a-f]{32}$|^[0-9a-f-]{36}$", description="id of the request: 32 hex digits")
+    str,
+    Path(
+        alias="id",
+        pattern="^([0-9a-f]{32}|[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12})$",
+        description="id of the request: 32 hex digits",
+    ),
 ]
 State = Literal["open", "overdue", "closed"]
 

@@ -118,7 +118,10 @@ def test_an_unknown_request_and_an_unknown_person_are_not_found(http: httpx.Clie
         http.post(REQUESTS, json={"candidate": somebody(), "asks_for": "access"}),
     ):
         assert answer.status_code == 404, answer.text
-    assert http.get(f"{REQUESTS}/nonsense").status_code == 422
+    assert http.get(f"{REQUESTS}/00000000-0000-0000-0000-000000000000").status_code == 404
+    for nonsense in ("nonsense", "3b-88a20ad7-88e-fa0646b3e501008fa657", "-" * 36, "0" * 36):
+        assert http.get(f"{REQUESTS}/{nonsense}").status_code == 422
+        assert http.post(f"{REQUESTS}/{nonsense}/close", json={"outcome": "fulfilled"}).status_code == 422
 
 
 def test_somebody_who_is_not_known_gets_a_record_when_it_is_said_where_from(http: httpx.Client) -> None:
