@@ -122,7 +122,7 @@ def test_a_disk_that_fills_up_while_the_file_is_written_anew_costs_nothing(
         for _ in range(5):
             people = (did("replied", somebody(), source="crm", text=os.urandom(2_000).hex()) for _ in range(200))
             node.wait_for(record(http, *people))
-        node.projector.connection.execute("checkpoint")
+        node.projector.connection.execute("force checkpoint")
         filler = test_operations.fill(disk)
         spared = 2_000_000
         os.truncate(filler, filler.stat().st_size - spared)

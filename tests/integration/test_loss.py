@@ -114,7 +114,7 @@ def histories(tmp_path_factory: pytest.TempPathFactory) -> Histories:
         assert node.ledger.last_seq() == EARLY
     shutil.copytree(folder / "whole", folder / "early")
     with killed(folder / "whole") as node:
-        record(node, *(did("replied", n % PEOPLE, n, text="🦀" * 20_000) for n in range(100)))
+        record(node, *(did("replied", n % PEOPLE, n, text="🦀" * 10_000) for n in range(100)))
         record(node, *(did("opted_out", n, n, method="reply") for n in range(PEOPLE)))
         record(node, *(did("emailed", n, n, message=f"m{n}") | {"channel": "email"} for n in range(PEOPLE)))
         assert node.ledger.last_seq() == LAST
