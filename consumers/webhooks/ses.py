@@ -73,7 +73,7 @@ class Ses:
         time = payload.instant_of(type_, part.get("timestamp"), delivery.received_at)
         link = payload.line(part.get("link"), 2_000)
         happenings = []
-        for email in _recipients(mail, part, recipients):
+        for email in _recipients(mail, part, recipients, each=type_ == "opted_out"):
             if email is None:
                 happenings.append(Happening(kind, known=False))
                 continue
@@ -84,12 +84,14 @@ class Ses:
         return happenings
 
 
-def _recipients(mail: dict[str, Any], part: dict[str, Any], name: str | None) -> list[str | None]:
-    """Whom it is about. None for whoever has no usable address, and where SES does not say which of several it is."""
+def _recipients(mail: dict[str, Any], part: dict[str, Any], name: str | None, *, each: bool) -> list[str | None]:
+    """Whom it is about. None for whoever has no usable address, and where SES does not say which of several it is,
+    unless it is to count for `each`: an opt-out is not lost.
+    """
     found = part.get(name) if name is not None else mail.get("destination")
     if not isinstance(found, list) or not found:
         raise Unreadable(f"{name or 'destination'}: should name the recipients")
-    if name is None and len(found) > 1:
+    if name is None and len(found) > 1 and not each:
         return [None]
     texts = [r.get("emailAddress") if isinstance(r, dict) else r for r in found]
     return list(dict.fromkeys(map(payload.address, texts)))

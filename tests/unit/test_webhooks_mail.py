@@ -518,6 +518,14 @@ def test_each_recipient_bounces_alone_and_an_open_of_several_is_nobodys() -> Non
     assert [(h.record, h.known) for h in SES.read(of_ses(ses_event("Open", two)))] == [(None, False)]
 
 
+def test_an_opt_out_of_a_message_to_several_counts_for_each() -> None:
+    """SES does not say whose it is, and it may not be lost."""
+    two = ("ada@example.com", "grace@example.com")
+    told = [record(h) for h in SES.read(of_ses(ses_event("Subscription", two)))]
+    assert [(r["type"], r["candidate"]["email"]) for r in told] == [("opted_out", who) for who in two]
+    assert told[0]["id"] != told[1]["id"]
+
+
 @pytest.mark.parametrize(
     "event",
     [
