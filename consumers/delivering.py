@@ -71,6 +71,7 @@ class Delivering:
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self._stopping = False
         self._wake: Callable[[], object] = lambda: None
+        self._has_connected = False
         self._thread = threading.Thread(target=lambda: asyncio.run(self._run()), name="rapport-delivering", daemon=True)
         self.failure: str | None = None
         """What keeps everything from being delivered; None when nothing does."""
@@ -123,8 +124,11 @@ class Delivering:
         self._tasks = {name: task for name, task in self._tasks.items() if not task.done()}
         for name in self._known.keys() - self._tasks.keys():
             if self._is_on(name):
-                if client.is_closed or not client.is_connected:
+                if client.is_closed or not self._has_connected:
                     await _connect(client, self._servers)
+                    self._has_connected = True
+                elif not client.is_connected:  # it connects again by itself; a second attempt would break the first
+                    raise OperationalError("no connection to NATS")
                 self._tasks[name] = asyncio.create_task(self._deliver_to(name, client, outbound))
 
     def _is_on(self, name: str) -> bool:
