@@ -29,6 +29,7 @@ from nats.aio.msg import Msg
 
 from domain.event import utc_now
 from infra import tracing
+from infra.crypto.master import KeysMissing, MasterKeyError
 from infra.crypto.sealing import SealBrokenError
 from infra.deliveries import Deliveries, Delivery
 from infra.feed import CONTENT_TYPE
@@ -46,6 +47,7 @@ PULL_S = 1.0
 LOOK_EVERY_S = 1.0
 TRY_AGAIN_S = 1.0
 GONE = 410
+NO_SECRET = "its secret cannot be opened: give it another (`subscribers rotate`), then resume it"  # noqa: S105 - words
 
 log = structlog.get_logger()
 
@@ -123,13 +125,28 @@ class Delivering:
         self._known = await asyncio.to_thread(self._subscribers.all)
         self._tasks = {name: task for name, task in self._tasks.items() if not task.done()}
         for name in self._known.keys() - self._tasks.keys():
-            if self._is_on(name):
+            if self._is_on(name) and await self._can_sign(name):
                 if client.is_closed or not self._has_connected:
                     await _connect(client, self._servers)
                     self._has_connected = True
                 elif not client.is_connected:  # it connects again by itself; a second attempt would break the first
                     raise OperationalError("no connection to NATS")
                 self._tasks[name] = asyncio.create_task(self._deliver_to(name, client, outbound))
+
+    async def _can_sign(self, name: str) -> bool:
+        """Who cannot be signed for is handed nothing, so that no attempt counts that is none.
+
+        Raises KeysMissing: then nobody can.
+        """
+        try:
+            await asyncio.to_thread(self._subscribers.secrets, self._known[name])
+        except KeysMissing:
+            raise
+        except (MasterKeyError, SealBrokenError):
+            log.error("a subscriber is paused", subscriber=name, reason=NO_SECRET)
+            await self._pause(name, NO_SECRET)
+            return False
+        return True
 
     def _is_on(self, name: str) -> bool:
         found = self._known.get(name)
@@ -149,7 +166,7 @@ class Delivering:
                 if not self._is_on(name):  # since it was asked for, somebody has paused it, on whichever node
                     await message.nak()
                     return
-                await self._deliver(self._known[name], message, outbound)
+                await self._deliver(await self._counted(name, message), message, outbound)
         except nats.js.errors.NotFoundError:
             pass
         except Exception as error:  # noqa: BLE001 - it is begun anew; nothing is lost by that
@@ -158,6 +175,17 @@ class Delivering:
         finally:
             with suppress(Exception):
                 await subscription.unsubscribe()
+
+    async def _counted(self, name: str, message: Msg) -> Subscriber:
+        """The subscriber, with attempts of this message counted anew if it was resumed."""
+        found, metadata = self._known[name], message.metadata
+        if found.webhook is None or not found.webhook.anew:
+            return found
+        changed = await asyncio.to_thread(
+            self._subscribers.count_anew, name, metadata.sequence.stream, metadata.num_delivered - 1
+        )
+        self._known[name] = changed
+        return changed
 
     async def _deliver(self, subscriber: Subscriber, message: Msg, outbound: Outbound) -> None:
         """One attempt, and what follows from it."""
@@ -169,18 +197,17 @@ class Delivering:
             posting.cancel()
             await message.nak()
             return
-        try:
-            delivery = posting.result()
-        except (OperationalError, SealBrokenError) as error:  # the keys are missing: that is not the subscriber's fault
-            self._fail(str(error))
-            await message.nak(delay=BACK_OFF_S[0])
-            return
+        delivery = posting.result()
         if delivery.is_taken:
             await message.ack_sync(timeout=self._connection.request_timeout_s)
         elif delivery.again_in_s is not None:
             await message.nak(delay=delivery.again_in_s)
         else:
-            await self._pause(subscriber, message, delivery)
+            what = delivery.failure or f"status {delivery.status}"
+            gone, tried = "it answered 410 (gone)", f"{delivery.attempt} attempts failed ({what})"
+            reason = gone if delivery.status == GONE else tried
+            log.warning("a subscriber is paused", subscriber=subscriber.name, reason=reason, position=delivery.position)
+            await self._pause(subscriber.name, reason)
             await message.nak()
         with suppress(OperationalError):  # the log is for people; nothing rests on it
             await self._on_connection(self._deliveries.note(subscriber.name, delivery))
@@ -215,15 +242,9 @@ class Delivering:
             return delivery
         return delivery.model_copy(update={"again_in_s": BACK_OFF_S[attempt - 1]})
 
-    async def _pause(self, subscriber: Subscriber, message: Msg, delivery: Delivery) -> None:
-        what = delivery.failure or f"status {delivery.status}"
-        reason = "it answered 410 (gone)" if delivery.status == GONE else f"{delivery.attempt} attempts failed ({what})"
-        log.warning("a subscriber is paused", subscriber=subscriber.name, reason=reason, position=delivery.position)
+    async def _pause(self, name: str, reason: str) -> None:
         with suppress(SubscriberRefused):  # it was removed meanwhile
-            changed = await asyncio.to_thread(
-                self._subscribers.pause, subscriber.name, reason, delivery.position, message.metadata.num_delivered
-            )
-            self._known[subscriber.name] = changed
+            self._known[name] = await asyncio.to_thread(self._subscribers.pause, name, reason)
 
     async def _on_connection(self, coroutine: Coroutine[Any, Any, None]) -> None:
         try:
@@ -235,7 +256,7 @@ class Delivering:
 
 
 def attempt_of(subscriber: Subscriber, message: Msg) -> int:
-    """Which attempt this is, 1 for the first; after a pause they are counted anew."""
+    """Which attempt this is, 1 for the first; since `resume` they are counted anew."""
     webhook, metadata = subscriber.webhook, message.metadata
     before = webhook.tried if webhook is not None and webhook.stuck_at == metadata.sequence.stream else 0
     return max(1, int(metadata.num_delivered) - before)

@@ -7,8 +7,9 @@ because recording blocks. What was not settled when the node stops is returned t
 import asyncio
 import contextlib
 import threading
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
+from itertools import accumulate
 from typing import Any, NamedTuple, cast
 
 import nats.errors
@@ -23,6 +24,11 @@ from infra.jetstream.wire import WireClient
 
 AT_ONCE = 256
 """Deliveries pulled in one go, and settled together; no more are pulled while so many wait."""
+SETTLED_BYTES, WAITING_BYTES = 1 << 20, 32 << 20
+"""Of large ones fewer: those of so many bytes are settled together, and no more are pulled while so many bytes wait.
+
+A megabyte may be 2,700 happenings. The memory that settling takes and the time a node takes to stop grow with it.
+"""
 HELD_S = ACK_WAIT_S / 4
 """So often the server is told that a delivery is still at hand; it would hand it out again, to be settled twice."""
 PULL_S = 0.2
@@ -64,6 +70,11 @@ class _Turn(NamedTuple):
     message: Message
     done: asyncio.Future[float | None]
 
+    @property
+    def size(self) -> int:
+        """Bytes."""
+        return len(self.message.stored)
+
 
 class Ingest:
     """The consumer of one node; several nodes share the queue."""
@@ -73,6 +84,7 @@ class Ingest:
         self._queue = queue
         self._settle = settle
         self._turns: list[_Turn] = []
+        self._waiting_bytes = 0
         self._wake = asyncio.Event()
         self._room = asyncio.Event()
         self._room.set()
@@ -175,9 +187,9 @@ class Ingest:
             delivery = Message(provider, raw.data, metadata.num_delivered, metadata.sequence.stream)
             turn = _Turn(delivery, asyncio.get_running_loop().create_future())
             self._turns.append(turn)
+            self._waiting_bytes += turn.size
             self._wake.set()
-            if len(self._turns) >= AT_ONCE:
-                self._room.clear()
+            self._make_room()
             while not (await asyncio.wait([turn.done], timeout=HELD_S))[0]:
                 with contextlib.suppress(nats.errors.Error, OSError):
                     await raw.in_progress()
@@ -192,12 +204,20 @@ class Ingest:
             await self._wake.wait()
             self._wake.clear()
             while self._turns:
-                turns, self._turns = self._turns[:AT_ONCE], self._turns[AT_ONCE:]
-                if len(self._turns) < AT_ONCE:
-                    self._room.set()
+                count = _settled_together(self._turns)
+                turns, self._turns = self._turns[:count], self._turns[count:]
+                self._waiting_bytes -= sum(turn.size for turn in turns)
+                self._make_room()
                 for turn, wait_s in zip(turns, await self._settled(turns), strict=True):
                     if not turn.done.done():
                         turn.done.set_result(wait_s)
+
+    def _make_room(self) -> None:
+        """Lets more be pulled, or not."""
+        if len(self._turns) < AT_ONCE and self._waiting_bytes < WAITING_BYTES:
+            self._room.set()
+        else:
+            self._room.clear()
 
     async def _settled(self, turns: list[_Turn]) -> list[float | None]:
         if self._stopping:
@@ -210,6 +230,12 @@ class Ingest:
             return [backoff_s(turn.message.attempt) for turn in turns]
         self._fault = None
         return waits
+
+
+def _settled_together(turns: Sequence[_Turn]) -> int:
+    """How many of the first."""
+    sizes = accumulate(turn.size for turn in turns[:AT_ONCE])
+    return max(1, sum(size <= SETTLED_BYTES for size in sizes))
 
 
 def _is_broken(task: asyncio.Task[None]) -> bool:

@@ -42,8 +42,10 @@ class Webhook(BaseModel):
     allow_private: bool = False
     secrets: tuple[Secret, ...] = ()
     paused: str | None = None
+    anew: bool = False
+    """It was resumed, and has been handed nothing since: attempts of what comes first count from then on."""
     stuck_at: int = 0
-    """The position that was given up when it was last paused, and how often it had been tried by then."""
+    """The position of that message, and how often it had been tried before."""
     tried: int = 0
 
 

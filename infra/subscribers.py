@@ -16,7 +16,8 @@ import orjson
 from eventsourcing.persistence import IntegrityError
 
 from domain.event import utc_now
-from infra.crypto.master import MasterKey
+from infra.crypto.master import MasterKey, MasterKeyError
+from infra.crypto.sealing import SealBrokenError
 from infra.feed import Feed
 from infra.feed_access import new_seed
 from infra.jetstream import ApiError, Bucket, Connection
@@ -30,7 +31,12 @@ BESIDE = timedelta(hours=24)
 PULL_ACK_WAIT_S, PULL_AT_ONCE = 60.0, 1_000
 POST_ACK_WAIT_S = 45.0
 """So long after a node was killed in the middle of it another delivers the message; longer than a delivery may take."""
-CONSUMER_NOT_FOUND, CONSUMER_EXISTS, OVERLAPS = 10014, (10013, 10105, 10148), (10136, 10138)
+CONSUMER_NOT_FOUND, CONSUMER_NOT_AS_SAID, CONSUMER_EXISTS, OVERLAPS = (
+    10014,
+    10012,
+    (10013, 10105, 10148),
+    (10136, 10138),
+)
 
 Admit = Callable[[Mapping[str, str]], None]
 """Lets these subscribers in, public keys by name, and no others."""
@@ -152,27 +158,35 @@ class Subscribers:
                 continue
             return changed
 
-    def pause(self, name: str, reason: str, stuck_at: int = 0, tried: int = 0) -> Subscriber:
+    def pause(self, name: str, reason: str) -> Subscriber:
         """Nothing is posted to it any more; at its position the message waits. Raises SubscriberRefused."""
-        paused = {"paused": reason, "stuck_at": stuck_at, "tried": tried}
-        return self.change(name, lambda found: found.model_copy(update={"webhook": _posting(found, paused)}))
+        return self._post_by(name, {"paused": reason})
 
     def resume(self, name: str) -> Subscriber:
         """Goes on at its position, with attempts counted anew. Raises SubscriberRefused."""
-        on = {"paused": None}
-        return self.change(name, lambda found: found.model_copy(update={"webhook": _posting(found, on)}))
+        return self._post_by(name, {"paused": None, "anew": True})
+
+    def count_anew(self, name: str, position: int, tried: int) -> Subscriber:
+        """Of what it was handed first since `resume`, so many attempts were before. Raises SubscriberRefused."""
+        return self._post_by(name, {"anew": False, "stuck_at": position, "tried": tried})
 
     def secrets(self, subscriber: Subscriber) -> list[bytes]:
-        """The keys that its webhooks are signed by now, the newest first. Raises SealBrokenError as well."""
+        """The keys that its webhooks are signed by now, the newest first.
+
+        Raises SealBrokenError, and MasterKeyError when another master key sealed one, as well.
+        """
         webhook = subscriber.webhook or Webhook(url="")
         now = utc_now()
         valid = (secret for secret in webhook.secrets if secret.until is None or secret.until > now)
-        return [self._master.unwrap(b64decode(secret.sealed), _context(subscriber.name)) for secret in valid]
+        return [self._open(subscriber.name, secret) for secret in valid]
 
     def progress(self) -> dict[str, Progress]:
         """Of every subscriber that has its consumer."""
         known = self.all()
         return {info["name"]: progress_of(info) for info in self._consumers() if info["name"] in known}
+
+    def _post_by(self, name: str, changes: Mapping[str, Any]) -> Subscriber:
+        return self.change(name, lambda found: found.model_copy(update={"webhook": _posting(found, changes)}))
 
     def _keyed(self, subscriber: Subscriber) -> tuple[Subscriber, str]:
         if subscriber.webhook is None:
@@ -180,10 +194,20 @@ class Subscribers:
             return subscriber.model_copy(update={"nkey": Nkey.read(seed).public}), seed
         key, now = token_bytes(SECRET_BYTES), utc_now()
         sealed = b64encode(self._master.wrap(key, _context(subscriber.name))).decode()
-        before = subscriber.webhook.secrets[:1]
+        before = [secret for secret in subscriber.webhook.secrets[:1] if self._opens(subscriber.name, secret)]
         ending = tuple(secret.model_copy(update={"until": now + BESIDE}) for secret in before)
         webhook = subscriber.webhook.model_copy(update={"secrets": (Secret(sealed=sealed), *ending)})
         return subscriber.model_copy(update={"webhook": webhook}), f"whsec_{b64encode(key).decode()}"
+
+    def _open(self, name: str, secret: Secret) -> bytes:
+        return self._master.unwrap(b64decode(secret.sealed), _context(name))
+
+    def _opens(self, name: str, secret: Secret) -> bool:
+        try:
+            self._open(name, secret)
+        except (MasterKeyError, SealBrokenError):
+            return False
+        return True
 
     def _let_in(self) -> None:
         if self._admit is None:
@@ -195,12 +219,14 @@ class Subscribers:
         """Its consumer, made or brought up to date. On a feed that was begun anew it begins with the first message."""
         stream = self.feed.stream
         created = (await self._connection.read_api(f"STREAM.INFO.{stream.name}"))["created"]
+        start = max(1, subscriber.start if created == subscriber.feed else 1)
+        before = {} if how else await self._config_of(subscriber.name)
         config = {
             "durable_name": subscriber.name,
             "name": subscriber.name,
             "ack_policy": "explicit",
             "deliver_policy": "by_start_sequence",
-            "opt_start_seq": max(1, subscriber.start if created == subscriber.feed else 1),
+            "opt_start_seq": before.get("opt_start_seq", start),  # a restored feed is as of today; its consumers know
             "max_deliver": -1,
             "replay_policy": "instant",
         }
@@ -213,12 +239,25 @@ class Subscribers:
         except ApiError as error:
             if error.code in OVERLAPS:
                 raise SubscriberRefused("invalid-subscriber", "one of the types is contained in another") from error
+            if error.code == CONSUMER_NOT_AS_SAID:
+                raise SubscriberRefused("subscriber-exists", f"the consumer {subscriber.name}: {error}") from error
             if error.code not in CONSUMER_EXISTS:
                 raise
             raise SubscriberRefused(
                 "subscriber-exists",
                 f"the feed has a consumer {subscriber.name} that is none of a subscriber's; choose another name",
             ) from error
+
+    async def _config_of(self, name: str) -> dict[str, Any]:
+        """Of its consumer as it is; empty when it has none."""
+        try:
+            info = await self._connection.read_api(f"CONSUMER.INFO.{self.feed.stream.name}.{name}")
+        except ApiError as error:
+            if error.code != CONSUMER_NOT_FOUND:
+                raise
+            return {}
+        config: dict[str, Any] = info["config"]
+        return config
 
     def _consumers(self) -> list[dict[str, Any]]:
         found: list[dict[str, Any]] = []

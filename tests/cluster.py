@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import atexit
 import json
+import os
 import random
 import re
 import signal
@@ -103,7 +104,8 @@ class Cluster:
 
     def __init__(self, folder: Path, size: int = 3, *, sync_intervals: dict[int, str] | None = None) -> None:
         """`sync_intervals` has the servers that are not to sync always."""
-        clients, self._monitors, routes = (free_ports(size) for _ in range(3))
+        ports = free_ports(3 * size)
+        clients, self._monitors, routes = ports[:size], ports[size : 2 * size], ports[2 * size :]
         self.urls = [f"nats://{USER}:{PASSWORD}@127.0.0.1:{port}" for port in clients]
         """Where and as whom the application connects, one for each server."""
         self.system_urls = [f"nats://{SYSTEM_USER}:{SYSTEM_PASSWORD}@127.0.0.1:{port}" for port in clients]
@@ -231,13 +233,18 @@ def shared_cluster() -> Cluster:
 
 
 def free_ports(count: int) -> list[int]:
-    """Ports nobody listens on, outside the range the system gives to others, so that a server can come back to its."""
+    """Ports nobody listens on, outside the range the system gives to others, so that a server can come back to its.
+
+    Of every worker that runs tests they are others: nobody listens on one before its server has started.
+    """
+    worker = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
+    own = range(12_000 + worker % 8 * 2_500, 12_000 + (worker % 8 + 1) * 2_500)
     sockets: list[socket.socket] = []
     try:
         while len(sockets) < count:
             candidate = socket.socket()
             try:
-                candidate.bind(("127.0.0.1", random.SystemRandom().randrange(12_000, 32_000)))
+                candidate.bind(("127.0.0.1", random.SystemRandom().choice(own)))
             except OSError:
                 candidate.close()
             else:

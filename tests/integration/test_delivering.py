@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 import base64
+import os
+import signal
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
+from pydantic import SecretStr
 
+from api.cli.client import client_of, served
 from api.node import Node
 from consumers import delivering
 from consumers.delivering import Delivering
@@ -20,12 +26,17 @@ from consumers.webhooks.standard import check
 from domain.event import utc_now
 from infra import subscribers as infra_subscribers
 from infra.jetstream import Bucket
+from infra.jetstream.access import Access
+from infra.jetstream.wire import WireClient
+from infra.nats_server import EmbeddedServer
 from infra.settings import Settings
+from infra.subscriber import Subscriber
 from infra.subscribers import Subscribers
 from tests.e2e.harness import process
 from tests.integration.test_feed_http import relayed, until
 from tests.integration.test_http import did, get, is_problem, record, running, somebody
 from tests.receiver import Posted, Receiver, receiver
+from tests.views import with_empty_views
 
 TRIES = 3
 
@@ -184,6 +195,23 @@ def test_after_the_last_attempt_it_is_paused_keeps_its_place_and_goes_on_when_it
     until(lambda: shown(http, "down")["lag"] == 0)
 
 
+def test_attempts_count_anew_since_the_last_resume_whoever_paused_it(http: httpx.Client, there: Receiver) -> None:
+    """Paused by its failures, resumed, paused by an operator during an attempt and resumed: three attempts again."""
+    start = happened(http, 1)
+    answers = [*[503] * TRIES, (503, 0.4), 503]
+    added(http, "uneasy", there.answers("/uneasy", *answers), after=start, types=["candidate.*"])
+    until(lambda: shown(http, "uneasy")["paused"])
+    assert http.post("/v1/subscribers/uneasy/resume").is_success
+    until(lambda: len(there.at("/uneasy")) == TRIES + 1)
+    assert http.post("/v1/subscribers/uneasy/pause").is_success
+    until(lambda: len(log_of(http, "uneasy")) == TRIES + 1)
+    assert http.post("/v1/subscribers/uneasy/resume").is_success
+    until(lambda: shown(http, "uneasy")["paused"])
+    assert len(there.at("/uneasy")) == TRIES + 1 + TRIES
+    until(lambda: len(log_of(http, "uneasy")) == TRIES + 1 + TRIES)
+    assert [d["attempt"] for d in log_of(http, "uneasy")][-TRIES:] == [1, 2, 3]
+
+
 def test_who_answers_410_is_paused_at_once(http: httpx.Client, there: Receiver) -> None:
     start = happened(http, 1)
     added(http, "gone", there.answers("/gone", 410), after=start)
@@ -226,6 +254,50 @@ def test_a_new_secret_signs_beside_the_one_before_for_a_day(
     tomorrow = utc_now() + timedelta(hours=24, seconds=1)
     monkeypatch.setattr(infra_subscribers, "utc_now", lambda: tomorrow)
     assert node.subscribers.secrets(known) == [base64.b64decode(new.removeprefix("whsec_"))]
+
+
+def test_who_cannot_be_signed_for_is_paused_with_the_way_out_and_loses_nothing(
+    http: httpx.Client, there: Receiver, node: Node
+) -> None:
+    added(http, "damaged", there.answers("/damaged", 200))
+    assert http.post("/v1/subscribers/damaged/pause").is_success
+    nothing = base64.b64encode(bytes(100)).decode()
+
+    def damaged(found: Subscriber) -> Subscriber:
+        assert found.webhook is not None
+        secret = found.webhook.secrets[0].model_copy(update={"sealed": nothing})
+        return found.model_copy(update={"webhook": found.webhook.model_copy(update={"secrets": (secret,)})})
+
+    node.subscribers.change("damaged", damaged)
+    start = happened(http, 2)
+    assert http.post("/v1/subscribers/damaged/resume").is_success
+    until(lambda: "rotate" in (shown(http, "damaged")["paused"] or ""))
+    added(http, "unhurt", there.answers("/unhurt", 200), after=start)
+    until(lambda: len(there.at("/unhurt")) >= 2)
+    assert there.at("/damaged") == []
+    secret = http.post("/v1/subscribers/damaged/rotate").json()["secret"]
+    assert http.post("/v1/subscribers/damaged/resume").is_success
+    until(lambda: there.taken("/damaged") == ids_behind(http, start)[:2])
+    assert all(is_proved(posted, secret) for posted in there.at("/damaged"))
+
+
+def test_without_the_master_key_nothing_is_posted_and_no_attempt_counts(tmp_path: Path, there: Receiver) -> None:
+    with running(tmp_path) as (node, http):
+        added(http, "keyless", there.answers("/keyless", 503, 503, 200), types=["candidate.*"])
+        node.delivering.stop()
+        happened(http, 1)
+        folder = node.settings.data
+    key = (folder / "master.key").rename(tmp_path / "elsewhere")
+    with Node(Settings(data=folder, port=0)) as node:
+        until(lambda: node.delivering.failure)
+        assert "master key" in str(node.delivering.failure)
+        time.sleep(20 * delivering.LOOK_EVERY_S)
+    assert there.at("/keyless") == []
+    key.rename(folder / "master.key")
+    with Node(Settings(data=folder, port=0)) as node:
+        until(lambda: there.taken("/keyless"))
+        assert node.delivering.failure is None
+        assert len(there.at("/keyless")) == 3
 
 
 def test_secrets_lie_sealed_wherever_they_lie(http: httpx.Client, there: Receiver, node: Node) -> None:
@@ -283,6 +355,47 @@ def another_node(node: Node) -> Iterator[Delivering]:
         yield found
     finally:
         found.stop()
+
+
+def test_a_server_that_was_killed_leaves_no_subscriber_behind(
+    own_server: EmbeddedServer, tmp_path: Path, there: Receiver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nor one that is added while the connection of webhooks, which was the node's second, is still away.
+
+    It comes back by itself: a second attempt beside that breaks it, or leaves two who read from one connection.
+    """
+    connect, connected = delivering._connect, list[float]()
+
+    async def unhurried(client: WireClient, servers: Access) -> None:
+        connected.append(time.monotonic())
+        await connect(client, replace(servers, options={**servers.options, "reconnect_time_wait": 4.0}))
+
+    monkeypatch.setattr(delivering, "_connect", unhurried)
+    folder, again = with_empty_views(tmp_path / "node"), own_server.port
+    settings = Settings(data=folder, port=0, min_free_mb=0, nats_url=SecretStr(own_server.url), nats_sync="unasserted")
+    names = ["slow", *(f"quick-{n}" for n in range(4))]
+    with Node(settings) as node, served(node) as url, client_of(url, node.settings) as http:
+        start = relayed(http)
+        for name in names:
+            added(http, name, there.answers(f"/{name}", (200, 0.3) if name == "slow" else 200), after=start)
+        record(http, *(did("sourced", somebody(), source="ats") for _ in range(3)))
+        until(lambda: len(there.at("/slow")) > 0)
+        assert own_server.pid is not None
+        os.kill(own_server.pid, signal.SIGKILL)
+        own_server.stop()
+        time.sleep(0.5)
+        own_server._requested_port = again
+        own_server.start()
+        until(lambda: node.connection.is_connected)
+        names += ["late"]
+        added(http, "late", there.answers("/late", 200), after=start)
+        assert there.at("/late") == []
+        until(lambda: not any(shown(http, name)["lag"] for name in names))
+        assert node.delivering.failure is None
+        assert len(connected) == 1
+        expected = ids_behind(http, start)
+    for name in names:
+        assert list(dict.fromkeys(there.taken(f"/{name}"))) == expected, name
 
 
 def test_two_nodes_deliver_each_message_once_and_in_order(http: httpx.Client, there: Receiver, node: Node) -> None:

@@ -308,6 +308,31 @@ def test_logins_and_places_outlast_a_restart_and_the_file_of_logins(tmp_path: Pa
             assert as_subscriber(found, lambda c: c.take("durable", 1)) == [3 if lose else 2]
 
 
+def test_places_outlast_that_the_feed_is_restored_and_a_consumer_that_is_not_its_own_stops_no_node(
+    tmp_path: Path,
+) -> None:
+    """A stream that was restored may be of another birth: where somebody has come to stands in his consumer."""
+    with running(tmp_path) as (node, http):
+        record(http, *(did("sourced", somebody(), source="ats") for _ in range(5)))
+        until(lambda: node.feed.extent().last_seq >= 5)
+        made = added(http, "restored", after=2)
+        assert as_subscriber(made, lambda c: c.take("restored", 1)) == [3]
+        node.subscribers.change("restored", lambda s: s.model_copy(update={"feed": "2026-01-01T00:00:00Z"}))
+        added(http, "taken", after=0)
+        api, place = node.connection.api, f"{node.feed.stream.name}.taken"
+        config = {"durable_name": "taken", "name": "taken", "deliver_policy": "all", "ack_policy": "explicit"}
+        node.connection.call(api(f"CONSUMER.DELETE.{place}"))
+        request = {"stream_name": node.feed.stream.name, "config": config}
+        node.connection.call(api(f"CONSUMER.CREATE.{place}", request))
+        folder = node.settings.data
+    with Node(Settings(data=folder, port=0)) as node:
+        assert node.server is not None
+        found = made | {"servers": f"nats://127.0.0.1:{node.server.port}"}
+        assert as_subscriber(found, lambda c: c.take("restored", 1)) == [4]
+        (trouble,) = node.subscribers.settle()
+        assert "the consumer taken" in trouble
+
+
 def test_the_streams_of_an_older_folder_move_into_the_named_account(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -861,6 +861,39 @@ def test_what_is_at_hand_for_long_is_not_handed_out_again(here: Running, monkeyp
     assert most[0] <= 3 * 4
 
 
+def test_of_large_ones_few_are_settled_together_and_a_stop_returns_the_rest_at_once(
+    here: Running, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What memory and a stop cost is that of a few, however many wait; one over the bound is settled alone."""
+    node, _ = here
+    monkeypatch.setattr(consuming, "SETTLED_BYTES", 30_000)
+    monkeypatch.setattr(consuming, "WAITING_BYTES", 100_000)
+    queue = infra_ingest.Queue(node.connection, node.intake._seals, name="LARGE")
+    together: list[int] = []
+
+    def slowly(messages: Sequence[settling.Message]) -> list[float | None]:
+        together.append(len(messages))
+        time.sleep(0.5)
+        return [None] * len(messages)
+
+    large = consuming.Ingest(node._servers, queue, slowly)
+    sizes = [40_000] * 2 + [10_000] * 38
+    for size in sizes:
+        queue.put(Taken("sendgrid", now(), {}, b"[" + b" " * size + b"]"))
+    large.start()
+    try:
+        waited_for(lambda: len(together) >= 5, "five rounds of settling")
+        assert large._waiting_bytes == sum(turn.size for turn in large._turns)
+        assert not large._room.is_set()
+        began = time.monotonic()
+    finally:
+        large.stop()
+    assert time.monotonic() - began < 5.0
+    assert together[:2] == [1, 1]
+    assert max(together) == 2
+    assert queue.depth().messages == len(sizes) - sum(together)
+
+
 def test_readiness_tells_when_nothing_is_recorded_any_more(here: Running, monkeypatch: pytest.MonkeyPatch) -> None:
     node, http = here
     ingest, message = node.intake._ingest, settling.Message("sendgrid", b"", 1, 1)
