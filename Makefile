@@ -28,7 +28,7 @@ demo: setup ## 2,000 candidates through the whole path, on a temporary data fold
 up: setup ## serve on loopback until Ctrl-C
 	@exec $(BIN)/rapport up
 
-test: lint types ## everything that must hold, in under five minutes
+test: lint types ## everything that must hold; 12 to 20 minutes on two cores
 	$(BIN)/pytest -n $(WORKERS) --dist worksteal
 
 lint: setup

@@ -1,4 +1,4 @@
-"""Why a node cannot start, or cannot answer."""
+"""Why a node cannot start or answer, and why a file is not taken."""
 
 
 class NodeError(Exception):
@@ -7,6 +7,10 @@ class NodeError(Exception):
 
 class ViewsBehind(Exception):
     """The views did not reach the ledger position asked for in time."""
+
+
+class FileRefused(Exception):
+    """A file as a whole cannot be read, or written; one sentence."""
 
 
 class LedgerLost(NodeError):

@@ -1,11 +1,14 @@
 """Candidate references as people type them, in a path or on a command line."""
 
 import re
+from typing import TYPE_CHECKING
 
 from pydantic import ValidationError
 
 from domain.errors import InvalidInteraction
-from domain.interaction import Reference
+
+if TYPE_CHECKING:  # the command line wants `LETTER`, and to start at once
+    from domain.interaction import Reference
 
 _HEX_ID = re.compile(r"[0-9a-f]{32}|[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 _LINK = re.compile(r"https?://|[^/:\s]+\.[^/:\s]+/")
@@ -14,12 +17,14 @@ LETTER = re.compile(r"[iu][1-9]\d{0,17}")
 _PREFIXED = re.compile(r"(id|email|phone|profile|ref)[:=](.+)", re.DOTALL)
 
 
-def reference_of(text: str) -> Reference:
+def reference_of(text: str) -> "Reference":
     """The reference in `text`: an id of 32 digits, with dashes, as SQL writes it, or without; an email, a phone number
     with +, a profile link, or `system:key`.
 
     A prefix `email:`, `phone:`, `profile:` or `ref:` settles it. Raises InvalidInteraction.
     """
+    from domain.interaction import Reference  # noqa: PLC0415 - see above
+
     text = text.strip()
     kind, value = _kind(text)
     try:

@@ -7,7 +7,7 @@ from urllib.parse import quote
 
 import typer
 
-from api.cli import output, proving
+from api.cli import output
 from api.cli.client import connect
 from api.cli.parameters import JSON, AsOf, KnownAt, Ref
 from domain.policy import DEFAULT_PURPOSE, Channel
@@ -32,6 +32,8 @@ def trail(
 ) -> None:
     """Every event that bears on consent, and the standing it led to."""
     if proof is not None:
+        from api.cli import proving
+
         proving.require_free(proof)
     with connect(context.obj) as client:
         if proof is not None:
@@ -123,4 +125,6 @@ def verify_proof(
     json: JSON = False,
 ) -> None:
     """Does this file prove what it says? Needs no node and no data folder. Exit code 0 when yes, 1 when no."""
+    from api.cli import proving
+
     raise typer.Exit(0 if proving.verify_file(file, key, json=json) else 1)

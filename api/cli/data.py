@@ -5,7 +5,7 @@ import os
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import orjson
 import typer
@@ -13,9 +13,12 @@ import typer
 from api.cli import output
 from api.cli.client import Client, connect
 from api.cli.parameters import JSON
+from api.failures import FileRefused
 from api.generator import DEFAULT_CANDIDATES, generate
-from api.importing import FileRefused, Line, Source, open_source
 from domain.errors import ErasedCandidate
+
+if TYPE_CHECKING:
+    from api.importing import Line, Source
 
 CHUNK = 500
 TOTAL_OF = {"accepted": "accepted", "duplicate": "duplicates", "rejected": "rejected"}
@@ -61,6 +64,8 @@ def import_command(
 
     Examples: rapport import people.csv · rapport import history.ndjson --json · zcat old.gz | rapport import -
     """
+    from api.importing import open_source
+
     opened = open_source(file, source)
     with connect(context.obj) as client:
         summary = run_import(client, opened, rejected_path(file), quiet=json)
@@ -77,7 +82,7 @@ def rejected_path(file: str) -> Path:
     return beside if os.access(beside.absolute().parent, os.W_OK) else Path(beside.name)
 
 
-def run_import(client: Client, opened: Source, rejected_to: Path, *, quiet: bool) -> dict[str, Any]:
+def run_import(client: Client, opened: "Source", rejected_to: Path, *, quiet: bool) -> dict[str, Any]:
     """Sends everything, writes down what was rejected, waits for the views; the summary."""
     totals = dict.fromkeys((*TOTAL_OF.values(), ERASED), 0)
     rejected = _Rejected(rejected_to)
@@ -124,7 +129,7 @@ class _Rejected:
         elif kind is None:
             self._path.unlink(missing_ok=True)  # of an import before, whose lines are all taken by now
 
-    def write(self, line: Line, code: str, reason: str) -> None:
+    def write(self, line: "Line", code: str, reason: str) -> None:
         """One rejected record. Raises FileRefused when it cannot be written."""
         try:
             if self._file is None:
@@ -136,7 +141,7 @@ class _Rejected:
             raise FileRefused(f"rejected lines cannot be written to {self._path}: {error.strerror}") from None
 
 
-def _chunks(lines: Iterator[Line]) -> Iterator[list[Line]]:
+def _chunks(lines: Iterator["Line"]) -> Iterator[list["Line"]]:
     chunk: list[Line] = []
     for line in lines:
         chunk.append(line)

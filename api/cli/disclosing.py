@@ -14,10 +14,8 @@ from api.cli import output
 from api.cli.client import Client, connect
 from api.cli.exporting import CHUNK_BYTES, writing
 from api.cli.parameters import JSON, Ref
-from api.disclosure.document import DOCUMENT, FORMAT, NAMES
-from api.importing import FileRefused
+from api.failures import FileRefused
 
-LEFT_OVER = frozenset(f".{name}.new" for name in NAMES)
 """What an attempt that was killed may have left; the next one writes over it."""
 
 
@@ -57,8 +55,11 @@ def export(
 
 def records_in(folder: Path) -> frozenset[str] | None:
     """Whose earlier export lies there, by records; None where nothing does. Raises FileRefused for anything else."""
+    from api.disclosure.document import DOCUMENT, FORMAT, NAMES
+
+    left_over = {f".{name}.new" for name in NAMES}
     try:
-        names = {path.name for path in folder.iterdir()} - LEFT_OVER
+        names = {path.name for path in folder.iterdir()} - left_over
     except FileNotFoundError:
         return None
     except OSError as error:
@@ -113,6 +114,7 @@ def _fetch(client: Client, ref: str, request: str | None, file: IO[bytes]) -> in
 def _write(file: IO[bytes], folder: Path, earlier: frozenset[str] | None) -> dict[str, Any]:
     """The files, each whole or not at all; what the export is about. Raises FileRefused."""
     from api.disclosure.archive import read
+    from api.disclosure.document import DOCUMENT
 
     about: dict[str, Any] = {}
     try:

@@ -15,7 +15,7 @@ from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from api.cli import output
 from api.cli.client import Client, RequestRefused, connect
 from api.cli.parameters import JSON, Ref, actor
-from api.importing import FileRefused
+from api.failures import FileRefused
 from domain.policy import ErasureGround
 
 ASK_EVERY_S = 0.5

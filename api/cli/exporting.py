@@ -9,7 +9,7 @@ import orjson
 
 from api.cli import output
 from api.cli.client import Client
-from api.importing import FileRefused
+from api.failures import FileRefused
 from infra.replacing import replacing
 
 CHUNK_BYTES = 1_000_000

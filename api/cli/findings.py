@@ -8,7 +8,6 @@ import typer
 from api.cli import output
 from api.cli.client import connect
 from api.cli.parameters import JSON, AsOf, KnownAt
-from api.records_of_processing import markdown
 from domain.compliance_policy import GENERAL
 from domain.finding import FindingKind
 
@@ -101,6 +100,8 @@ def policy(
 
 def records_of_processing(context: typer.Context, json: JSON = False) -> None:
     """The records of processing activities (Art. 30 GDPR), as Markdown."""
+    from api.records_of_processing import markdown
+
     with connect(context.obj) as client:
         found = client.send("GET", "/v1/compliance/records-of-processing")
     if json:

@@ -104,6 +104,8 @@ def main() -> None:
     gc.set_threshold(*COLLECT_AFTER)
     try:
         app()
+    except SystemExit:  # how every command ends; what else it could be is not worth loading for that
+        raise
     except _expected() as error:
         output.refuse(str(error), getattr(error, "problem", None))
         sys.exit(1)
@@ -127,8 +129,7 @@ def _expected() -> tuple[type[Exception], ...]:
     """What can go wrong without a fault in Rapport; each says in one sentence what happened and what to do."""
     from eventsourcing.persistence import PersistenceError
 
-    from api.failures import NodeError
-    from api.importing import FileRefused
+    from api.failures import FileRefused, NodeError
     from api.sql.refusals import QueryRefused
     from consumers.restoring import RestoreRefused
     from domain.errors import Refused

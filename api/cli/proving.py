@@ -9,7 +9,7 @@ from urllib.parse import quote
 from api.cli import output
 from api.cli.client import Client
 from api.cli.exporting import writing
-from api.importing import FileRefused
+from api.failures import FileRefused
 from domain.checkpoint import NoteMalformed, VerifyingKey
 from domain.errors import InvalidInteraction
 from domain.evidence import MOST_BYTES, EvidenceRefused, shown

@@ -9,10 +9,11 @@ from typing import Any, BinaryIO
 
 import orjson
 
+from api.failures import FileRefused
 from api.importing import tables
-from api.importing.tables import FileRefused, Row
+from api.importing.tables import Row
 
-__all__ = ["FileRefused", "Line", "Source", "open_source"]
+__all__ = ["Line", "Source", "open_source"]
 
 MAX_LINE_BYTES = 1_000_000
 MAX_ARRAY_BYTES = 64_000_000

@@ -9,6 +9,7 @@ from datetime import datetime
 from pathlib import PurePath
 from typing import Any
 
+from api.failures import FileRefused
 from domain.interaction import content_id
 
 csv.field_size_limit(1_000_000)
@@ -41,10 +42,6 @@ _FIELD_OF = {name: field for field, names in PEOPLE_COLUMNS.items() for name in 
 _IDENTIFIERS = ("email", "phone", "profile")
 _PROFILE = ("first_name", "last_name", "location", "headline", "employer", "role_family")
 _ENVELOPE = {"id", "type", "occurred_at", "channel", "source", "actor", "correlation"}
-
-
-class FileRefused(Exception):
-    """The file as a whole cannot be imported; one sentence."""
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,8 @@ import pytest
 from eventsourcing.persistence import OperationalError
 from pydantic import SecretStr
 
-from api.importing import FileRefused, open_source
+from api.failures import FileRefused
+from api.importing import open_source
 from api.node import LedgerLost, Node
 from consumers.verification import Finding, verify
 from domain.interaction import parse

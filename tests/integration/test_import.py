@@ -14,8 +14,9 @@ import pytest
 
 from api.cli.client import Client, client_of, served
 from api.cli.data import rejected_path, run_import
+from api.failures import FileRefused
 from api.http.roles import Role, Tokens
-from api.importing import FileRefused, open_source
+from api.importing import open_source
 from api.node import Node
 from infra.logging import configure
 from infra.settings import Settings

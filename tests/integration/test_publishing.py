@@ -24,8 +24,8 @@ import pytest
 
 from api.cli.client import Client, RequestRefused, client_of, served
 from api.cli.exporting import export
+from api.failures import FileRefused
 from api.generator import generate
-from api.importing import FileRefused
 from api.node import Node
 from infra.duckdb import open_database
 from infra.logging import configure
