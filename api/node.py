@@ -377,6 +377,13 @@ class Node:
             reasons.append(self.erasing.failure)
         if self.intake.failure is not None:
             reasons.append(self.intake.failure)
+        return reasons or self._silences()
+
+    def _silences(self) -> list[str]:
+        """What is not told to subscribers, where nothing else fails that this would follow from."""
+        reasons = [] if self.announcing.failure is None else [self.announcing.failure]
+        if self.delivering.failure is not None:
+            reasons.append(f"webhooks to subscribers wait: {self.delivering.failure}")
         return reasons
 
     def _doubt(self) -> str | None:

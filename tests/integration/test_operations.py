@@ -17,6 +17,7 @@ from typing import Any
 import duckdb
 import httpx
 import pytest
+from eventsourcing.persistence import OperationalError
 from prometheus_client.parser import text_string_to_metric_families
 from pydantic import SecretStr
 
@@ -556,6 +557,30 @@ def test_a_node_whose_disk_is_soon_full_is_not_ready(
     assert get(http, "/readyz")["status"] == "ready"
 
 
+def test_a_node_that_tells_its_subscribers_nothing_is_not_ready(
+    running_node: tuple[Node, httpx.Client], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Be it what the feed says of pools and bands, or the webhooks; where all is down, only that is said."""
+    node, http = running_node
+
+    def fails(*_: object) -> None:
+        raise OperationalError("the bucket does not answer")
+
+    broken = [
+        (node.announcing, "_round", "changes in pools and bands are not told on the feed"),
+        (node.subscribers, "all", "webhooks to subscribers wait"),
+    ]
+    for part, method, said in broken:
+        with monkeypatch.context() as patch:
+            patch.setattr(part, method, fails)
+            until(lambda: http.get("/readyz").status_code == 503)
+            (reason,) = http.get("/readyz").json()["reasons"]
+            assert reason == f"{said}: the bucket does not answer"
+            patch.setattr(node.relay, "_failure", "it is away")
+            assert http.get("/readyz").json()["reasons"] == ["the feed stands still: it is away"]
+        until(lambda: http.get("/readyz").status_code == 200)
+
+
 # ── a full disk ────────────────────────────────────────────────────────────────────────────────────
 
 DISK_BYTES = 40_000_000
@@ -610,7 +635,7 @@ def test_a_full_disk_stops_the_views_with_a_sentence_and_they_go_on_when_there_i
         few = 5 if fails == "checkpoint" else 400
         last = record(http, *(did("replied", somebody(), source="crm", text=somebody() * 50) for _ in range(few)))
 
-        until(lambda: http.get("/readyz").status_code == 503)
+        until(lambda: "the views stand still" in http.get("/readyz").text)
         (reason,) = http.get("/readyz").json()["reasons"]
         assert "is full" in reason
         assert str(data / "views.duckdb") in reason
