@@ -74,8 +74,8 @@ class Erasing:
             if (earlier := self.of(candidate_id)) is not None:
                 return self._purged_too(earlier) if purge else earlier
             node.wait_for(node.ledger.last_seq())
-            with node.projector.cursor() as cursor:  # also of who cannot be read: they can be erased all the same
-                records = queries.forest(cursor, candidate_id).members(candidate_id)
+            # Also of who cannot be read: they can be erased all the same.
+            records = node.ask(lambda cursor: queries.forest(cursor, candidate_id).members(candidate_id))
             erasure = node.erasures.begin(candidate_id, records, ground, by, request, purge=purge)
             erasure = node.erasures.carry_out(erasure)
         node.projector.wait_for(erasure.last_seq, VIEWS_WITHIN_S)

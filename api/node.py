@@ -7,11 +7,12 @@ from contextlib import ExitStack, suppress
 from datetime import datetime
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Self, TypeVar
 from uuid import uuid4
 
 import duckdb
 import structlog
+from duckdb import DuckDBPyConnection
 from eventsourcing.persistence import OperationalError
 
 from api import status
@@ -65,6 +66,8 @@ from infra.webhook_secrets import WebhooksRefused
 from projections import Projector, mirrored
 from projections.computing import Progress, nobody
 from projections.publishing import Publisher
+
+_Found = TypeVar("_Found")
 
 __all__ = (
     "SERVER_HINT",
@@ -128,6 +131,10 @@ class Node:
     def projecting(self) -> Projecting:
         """What keeps those views in step with the ledger."""
         return self._views.projecting
+
+    def ask(self, question: Callable[[DuckDBPyConnection], _Found]) -> _Found:
+        """What `question` finds in the views; see `ViewsFile.ask`."""
+        return self._views.ask(question)
 
     def rewrite_views(self) -> None:
         """Writes the views' file anew; see `ViewsFile.rewrite`."""
@@ -287,8 +294,7 @@ class Node:
 
     def _told_by_mirror(self, records: Sequence[str]) -> list[str]:
         """The identifiers that the mirror knows of these records."""
-        with self.projector.cursor() as cursor:
-            return mirrored.identifiers_of(cursor, records)
+        return self.ask(lambda cursor: mirrored.identifiers_of(cursor, records))
 
     def _check_history(self) -> None:
         """Refuses to go on where views and ledger contradict each other."""

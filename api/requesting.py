@@ -85,9 +85,12 @@ def tell(
 def find(node: Node, request_id: str, as_of: datetime | None = None) -> Row | None:
     """The request of this id with all that was recorded by now, as of then; None when there is none."""
     node.wait_for(node.ledger.last_seq())
-    with node.projector.cursor() as cursor:
+
+    def asked(cursor: DuckDBPyConnection) -> list[Row]:
         as_of_then(cursor, as_of)
-        found = queries.rows(cursor, "requests", "one", request_id=request_id)
+        return queries.rows(cursor, "requests", "one", request_id=request_id)
+
+    found = node.ask(asked)
     return found[0] if found else None
 
 

@@ -68,6 +68,19 @@ def test_an_import_goes_through_while_the_file_is_exchanged(here: tuple[Node, ht
     assert node.unready() == []
 
 
+def test_people_are_erased_while_the_file_is_exchanged(here: tuple[Node, httpx.Client]) -> None:
+    """As one erasure after the other is: each has the file written anew."""
+    node, http = here
+    people = [somebody() for _ in range(2 * EXCHANGES)]
+    record(http, *(did("sourced", who) for who in people))
+    with ThreadPoolExecutor(1) as pool:
+        exchanged = pool.submit(lambda: [node.rewrite_views() for _ in range(EXCHANGES)])
+        for who in people:
+            answer = http.post("/v1/compliance/erasures", json={"candidate": who, "ground": "unlawful"})
+            assert answer.status_code == 200, answer.text
+        exchanged.result()
+
+
 def test_a_question_that_an_exchange_cuts_short_is_asked_again(here: tuple[Node, httpx.Client]) -> None:
     node, http = here
     node.wait_for(record(http, did("sourced", somebody())))
