@@ -58,7 +58,7 @@ class Reception:
         providers: Mapping[str, Provider] = PROVIDERS,
     ) -> None:
         self.providers = providers
-        self.ways = {name: Ways.of(provider) for name, provider in providers.items()}
+        self._ways: dict[str, Ways] = {}
         self.secrets = secrets
         self.counted = counted
         self.at_once = 0
@@ -66,6 +66,13 @@ class Reception:
         self._connection = connection
         self._inlet = inlet
         self._sealing = ThreadPoolExecutor(SEALERS, "rapport-sealing")
+
+    def way_of(self, provider: Provider) -> Ways:
+        """How its deliveries are treated."""
+        found = self._ways.get(provider.name)
+        if found is None:
+            found = self._ways[provider.name] = Ways.of(provider)
+        return found
 
     def close(self) -> None:
         """Ends its threads. Safe to call twice."""

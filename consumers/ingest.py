@@ -7,12 +7,13 @@ because recording blocks. What was not settled when the node stops is returned t
 import asyncio
 import contextlib
 import threading
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from itertools import accumulate
 from typing import Any, NamedTuple, cast
 
 import nats.errors
+import orjson
 import structlog
 from faststream import AckPolicy
 from faststream.nats import JStream, NatsBroker, NatsMessage, PullSub
@@ -23,9 +24,9 @@ from infra.jetstream.access import Access
 from infra.jetstream.wire import WireClient
 
 AT_ONCE = 256
-"""Deliveries pulled in one go, and settled together; no more are pulled while so many wait."""
-SETTLED_BYTES, WAITING_BYTES = 1 << 20, 32 << 20
-"""Of large ones fewer: those of so many bytes are settled together, and no more are pulled while so many bytes wait.
+"""Deliveries pulled in one go, and settled together; more are pulled when all of them are settled."""
+SETTLED_BYTES, PULLED_BYTES = 1 << 20, 16 << 20
+"""Of large ones fewer: those of so many bytes are settled together, and so many bytes are pulled in one go.
 
 A megabyte may be 2,700 happenings. The memory that settling takes and the time a node takes to stop grow with it.
 """
@@ -33,9 +34,14 @@ HELD_S = ACK_WAIT_S / 4
 """So often the server is told that a delivery is still at hand; it would hand it out again, to be settled twice."""
 PULL_S = 0.2
 """How long a pull waits for deliveries, and so how long a node takes to stop. One that comes meanwhile is not late."""
+PULLED_S = 5.0
+"""How long the next message of a pull that the server has begun to answer may take, on a connection that broke say."""
 TRY_AGAIN_S = 1.0
 FLUSH_S = 2
 STOP_S = 15.0
+
+OVER = ("404", "408", "409")
+"""What ends a pull that is not full: nothing more is there, its time is over, or its bytes are all used."""
 
 log = structlog.get_logger()
 
@@ -84,10 +90,7 @@ class Ingest:
         self._queue = queue
         self._settle = settle
         self._turns: list[_Turn] = []
-        self._waiting_bytes = 0
         self._wake = asyncio.Event()
-        self._room = asyncio.Event()
-        self._room.set()
         self._parked = asyncio.Event()
         self._muted = False
         self._over: Callable[[], object] = lambda: None
@@ -148,14 +151,15 @@ class Ingest:
                 await asyncio.sleep(TRY_AGAIN_S)
         for subscriber in broker.subscribers:
             subscription = cast(Any, subscriber).subscription
-            subscription.fetch = partial(self._fetch, subscription.fetch, subscription._sub)
+            subscription.fetch = partial(self._fetch, subscription)
 
-    async def _fetch(self, fetch: Callable[..., Awaitable[list[Any]]], inbox: Any, **options: Any) -> list[Any]:
-        """As `fetch` until the consumer stops. Then what the last pull may still have brought, once; then nothing."""
+    async def _fetch(self, subscription: Any, **_: Any) -> list[Any]:
+        """What is in the queue, until the consumer stops. Then what the last pull may still have brought, once; then
+        nothing. Raises TimeoutError when there is nothing.
+        """
+        inbox = subscription._sub
         if not self._stopping:
-            await self._room.wait()
-        if not self._stopping:
-            return await fetch(**options)
+            return await _pulled(subscription)
         if not self._muted:
             self._muted = True
             with contextlib.suppress(nats.errors.Error, OSError):
@@ -187,9 +191,7 @@ class Ingest:
             delivery = Message(provider, raw.data, metadata.num_delivered, metadata.sequence.stream)
             turn = _Turn(delivery, asyncio.get_running_loop().create_future())
             self._turns.append(turn)
-            self._waiting_bytes += turn.size
             self._wake.set()
-            self._make_room()
             while not (await asyncio.wait([turn.done], timeout=HELD_S))[0]:
                 with contextlib.suppress(nats.errors.Error, OSError):
                     await raw.in_progress()
@@ -206,18 +208,9 @@ class Ingest:
             while self._turns:
                 count = _settled_together(self._turns)
                 turns, self._turns = self._turns[:count], self._turns[count:]
-                self._waiting_bytes -= sum(turn.size for turn in turns)
-                self._make_room()
                 for turn, wait_s in zip(turns, await self._settled(turns), strict=True):
                     if not turn.done.done():
                         turn.done.set_result(wait_s)
-
-    def _make_room(self) -> None:
-        """Lets more be pulled, or not."""
-        if len(self._turns) < AT_ONCE and self._waiting_bytes < WAITING_BYTES:
-            self._room.set()
-        else:
-            self._room.clear()
 
     async def _settled(self, turns: list[_Turn]) -> list[float | None]:
         if self._stopping:
@@ -230,6 +223,45 @@ class Ingest:
             return [backoff_s(turn.message.attempt) for turn in turns]
         self._fault = None
         return waits
+
+
+async def _pulled(subscription: Any) -> list[Any]:
+    """What there is at once, or else what comes next. Raises TimeoutError when nothing does within `PULL_S`.
+
+    In place of nats-py's own, which returns after a time whether or not the server has sent all: what came later would
+    lie with the client, of which the server is told nothing, until it hands that out once more. And it knows no bound
+    to the bytes.
+    """
+    inbox, expires_ns = subscription._sub, int(PULL_S * 1e9)
+    bytes_ = max(PULLED_BYTES, 2 * inbox._conn.max_payload)  # one that is over it would never be handed out
+    late = [inbox._pending_queue.get_nowait() for _ in range(inbox._pending_queue.qsize())]
+    inbox._pending_size -= sum(len(message.data) for message in late)
+    if found := [message for message in late if message.reply]:  # of a pull that a broken connection cut short
+        return found
+    at_once = {"no_wait": True, "max_bytes": bytes_}
+    if found := await _asked(subscription, {"batch": AT_ONCE} | at_once):
+        return found
+    found = await _asked(subscription, {"batch": 1, "expires": expires_ns})
+    if not found:
+        raise TimeoutError
+    return found + await _asked(subscription, {"batch": AT_ONCE - 1} | at_once)
+
+
+async def _asked(subscription: Any, request: dict[str, Any]) -> list[Any]:
+    """All that the server sends for a request, to the last: the whole batch, or the message that says it is the end."""
+    await subscription._nc.publish(subscription._nms, orjson.dumps(request), subscription._deliver)
+    found: list[Any] = []
+    while len(found) < request["batch"]:
+        try:
+            message = await subscription._sub.next_msg(timeout=PULLED_S)
+        except nats.errors.TimeoutError:
+            break
+        if not message.reply:
+            if (message.headers or {}).get("Status") not in OVER:
+                await asyncio.sleep(PULL_S)  # nobody leads the consumer, say
+            break
+        found.append(message)
+    return found
 
 
 def _settled_together(turns: Sequence[_Turn]) -> int:

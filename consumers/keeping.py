@@ -56,24 +56,28 @@ class Keeping:
         self._counted = counted
         self._read = read
 
-    def keep(self, told: Told, taken: Taken) -> None:
+    def keep(self, told: Told, taken: Taken, place: int) -> None:
         """Keeps what could not be recorded, if there is anything: all of the delivery; where it is about somebody
-        erased too, only what concerns others. Raises OperationalError, and DataError when there is no room for it."""
+        erased too, only what concerns others. Settled again from its place in the queue it is not kept again.
+
+        Raises OperationalError, and DataError when there is no room for it.
+        """
+        once = f"{place}|{taken.correlation}"
         unknown = _unknown(told.happenings)
         if not (told.refused or told.reasons or unknown):
             return
         gone = self._erased_in(told, taken)
         if not gone and not told.erased:
-            self._add(taken, told.reasons, told.refused)
-            self._add_unknown(taken, unknown)
+            self._add(taken, told.reasons, told.refused, once)
+            self._add_unknown(taken, unknown, once)
             return
         if not told.erased:
             self._counted.note(taken.provider, "erased")
         others = [(happening, why) for happening, why in told.refused if gone.isdisjoint(_identifiers(happening))]
-        self._add(_as_records(taken, [happening for happening, _ in others]), [], others)
+        self._add(_as_records(taken, [happening for happening, _ in others]), [], others, f"{once}|records")
         if (rest := _without(taken, gone)) is not None:
-            self._add(rest, told.reasons, [])
-            self._add_unknown(rest, [] if told.reasons else _unknown(self._read(rest)))
+            self._add(rest, told.reasons, [], f"{once}|rest")
+            self._add_unknown(rest, [] if told.reasons else _unknown(self._read(rest)), once)
 
     def _erased_in(self, told: Told, taken: Taken) -> set[str]:
         """The identifiers in a delivery, wherever they stand, of people who were erased: of those nothing is kept."""
@@ -86,21 +90,21 @@ class Keeping:
         erased = {ID + id_ for id_, state in self._recording.fresh(ids).items() if state.erased} if ids else set()
         return erased | self._recording.erased_among(found - {ID + id_ for id_ in ids})
 
-    def _add(self, taken: Taken, reasons: Sequence[str], refused: Sequence[tuple[Happening, str]]) -> None:
+    def _add(self, taken: Taken, reasons: Sequence[str], refused: Sequence[tuple[Happening, str]], once: str) -> None:
         """Keeps it as a dead letter, if there is a reason to."""
         told = [*reasons, *dict.fromkeys(why for _, why in refused)]
         if not told:
             return
         try:
-            self._letters.add(taken, told)
+            self._letters.add(taken, told, once=once)
         except DataError:  # its reasons are longer than what the queue had in their place
-            self._letters.add(replace(taken, headers={}), [told[0], "and more, for which there is no room"])
+            self._letters.add(replace(taken, headers={}), [told[0], "and more, for which there is no room"], once=once)
         self._counted.note(taken.provider, "dead", len(reasons) + len(refused))
         log.warning("a delivery is kept as a dead letter", provider=taken.provider, correlation=taken.correlation)
 
-    def _add_unknown(self, taken: Taken, kinds: Sequence[str]) -> None:
+    def _add_unknown(self, taken: Taken, kinds: Sequence[str], once: str) -> None:
         for kind in kinds:
-            self._letters.add_unknown(taken, kind)
+            self._letters.add_unknown(taken, kind, once)
             log.info("a delivery of an unknown kind is kept", provider=taken.provider, correlation=taken.correlation)
         self._counted.note(taken.provider, "unknown", len(kinds))
 

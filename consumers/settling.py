@@ -7,6 +7,7 @@ when the delivery comes once more: whether a happening is known already is the l
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from hashlib import sha256
 from typing import NamedTuple
 
 import orjson
@@ -260,10 +261,12 @@ class Settling:
 
     def _keep(self, work: _Work) -> None:
         if work.taken is not None:
-            self._keeping.keep(work, work.taken)
+            self._keeping.keep(work, work.taken, work.message.seq)
             return
         log.warning("a delivery that cannot be opened is kept as a dead letter", provider=work.message.provider)
-        self._letters.add_closed(work.message.provider, work.message.stored, work.reasons[0])
+        message = work.message
+        once = f"{message.seq}|{sha256(message.stored).hexdigest()}"
+        self._letters.add_closed(message.provider, message.stored, work.reasons[0], once)
         self._counted.note(work.message.provider, "dead")
 
 

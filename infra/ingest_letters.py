@@ -52,6 +52,8 @@ class Letter:
     """Of an unknown one: the provider's word for it."""
     number: int = 1
     """Of an unknown one: so many there were, this one included."""
+    once: str | None = None
+    """Of an unknown one: by which name it was kept."""
     taken: Taken | None = field(default=None, repr=False)
     closed: bool = False
     """Whether the body is a delivery as it lay in the queue, which could not be opened."""
@@ -82,26 +84,36 @@ class Letters:
                 raise
         await ensure(self._connection, self._stream, settings)
 
-    def add(self, taken: Taken, reasons: Iterable[str], *, closed: bool = False) -> None:
-        """Keeps a delivery that cannot be recorded. Returns when it is on disk. Raises OperationalError, DataError."""
+    def add(self, taken: Taken, reasons: Iterable[str], *, once: str | None = None, closed: bool = False) -> None:
+        """Keeps a delivery that cannot be recorded; by the name `once`, if it has one, once only.
+
+        Returns when it is on disk. Raises OperationalError, DataError.
+        """
         body = self._seals.seal("dead", taken, {"reasons": list(reasons), "closed": closed})
-        self._connection.call(
-            self._publish(f"{self._stream.prefix}.{LETTER}.{taken.provider}.{uuid4().hex}", body, None)
-        )
+        name = uuid4().hex if once is None else _hashed(once)
+        try:
+            self._connection.call(
+                self._publish(f"{self._stream.prefix}.{LETTER}.{taken.provider}.{name}", body, 0 if once else None)
+            )
+        except ApiError as error:
+            if error.code not in CONFLICTS:
+                raise
 
-    def add_closed(self, provider: str, stored: bytes, reason: str) -> None:
-        """Keeps what cannot even be opened, as it is."""
+    def add_closed(self, provider: str, stored: bytes, reason: str, once: str | None = None) -> None:
+        """Keeps what cannot even be opened, as it is. As `add`."""
         nothing = Taken(provider, datetime.now(UTC), {}, stored, records=False)
-        self.add(nothing, [reason], closed=True)
+        self.add(nothing, [reason], once=once, closed=True)
 
-    def add_unknown(self, taken: Taken, kind: str) -> None:
-        """Keeps a delivery of an unknown kind, and counts it. As `add`."""
-        place = sha256(kind.encode("utf-8", "surrogatepass")).hexdigest()[:32]
-        subject = f"{self._stream.prefix}.{UNKNOWN}.{taken.provider}.{place}"
+    def add_unknown(self, taken: Taken, kind: str, once: str | None = None) -> None:
+        """Keeps a delivery of an unknown kind, and counts it; not one of the name of the last. As `add`."""
+        subject = f"{self._stream.prefix}.{UNKNOWN}.{taken.provider}.{_hashed(kind)}"
         for _ in range(ATTEMPTS):
             last = self._connection.call(get_message(self._connection, self._stream, last_by_subj=subject))
-            before = 0 if last is None else self._letter(last).number
-            body = self._seals.seal("dead", taken, {"kind": kind, "number": before + 1})
+            before = None if last is None else self._letter(last)
+            if before is not None and once is not None and before.once == once:
+                return
+            number = 1 if before is None else before.number + 1
+            body = self._seals.seal("dead", taken, {"kind": kind, "number": number, "once": once})
             try:
                 self._connection.call(self._publish(subject, body, 0 if last is None else last.seq))
             except ApiError as error:
@@ -217,9 +229,14 @@ class Letters:
             reasons=tuple(more.get("reasons", ())),
             kind=more.get("kind", ""),
             number=more.get("number", 1),
+            once=more.get("once"),
             taken=taken,
             closed=more.get("closed", False),
         )
+
+
+def _hashed(name: str) -> str:
+    return sha256(name.encode("utf-8", "surrogatepass")).hexdigest()[:32]
 
 
 async def _next(scan: Any) -> StoredMessage | None:

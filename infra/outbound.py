@@ -8,14 +8,16 @@ the environment asked. httpcore is what httpx itself posts with; taken directly,
 import asyncio
 import socket
 import ssl
+import threading
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from ipaddress import IPv4Address, IPv6Address, IPv6Network, ip_address, ip_network
 from urllib.parse import urlsplit
 
 import httpcore
 
-MOST_OF_ANSWER = 64_000
-"""Bytes of an answer that are read, so that the connection can be used again; nothing of them is kept."""
+MOST_OF_ANSWER, REST_S = 64_000, 1.0
+"""So many bytes of an answer are read, for so long, so that the connection can be used again; nothing is kept."""
 IDLE_S = 30.0
 _NAT64 = IPv6Network("64:ff9b::/96")
 _SPECIAL = tuple(
@@ -59,18 +61,16 @@ class Outbound:
     ) -> int:
         """The status of the answer. Raises NotAnswered, also when the address must not be connected to."""
         pool = self._any if allow_private else self._public
-        named = [(name.encode(), value.encode()) for name, value in headers.items()]
+        named = [*((name.encode(), value.encode()) for name, value in headers.items()), (b"Host", _host(url))]
         try:
             check(url, allow_private=allow_private)
             async with (
                 asyncio.timeout(timeout_s),
-                pool.stream("POST", url.encode(), headers=[*named, (b"Host", _host(url))], content=body) as answer,
+                pool.stream("POST", _split(url), headers=named, content=body) as answer,
             ):
-                read = 0
-                async for piece in answer.aiter_stream():
-                    read += len(piece)
-                    if read > MOST_OF_ANSWER:
-                        break
+                with suppress(TimeoutError, httpcore.NetworkError, httpcore.ProtocolError):  # the status has said it
+                    async with asyncio.timeout(REST_S):
+                        await _read(answer)
                 return int(answer.status)
         except AddressRefused:
             raise NotAnswered("address refused") from None
@@ -103,7 +103,7 @@ class Guarded(httpcore.AnyIOBackend):
         socket_options: Iterable[httpcore.SOCKET_OPTION] | None = None,
     ) -> httpcore.AsyncNetworkStream:
         """To the first number of the host that can be reached. Raises AddressRefused when one must not be."""
-        numbers = await asyncio.to_thread(resolved, host, port)
+        numbers = await _looked_up(host, port)
         refused = None if self._allow_private else next((n for n in numbers if not is_public(n)), None)
         if refused is not None:
             raise AddressRefused(_private(host))
@@ -117,8 +117,47 @@ class Guarded(httpcore.AnyIOBackend):
 
 def _pool(context: ssl.SSLContext, backend: Guarded) -> httpcore.AsyncConnectionPool:
     return httpcore.AsyncConnectionPool(
-        ssl_context=context, keepalive_expiry=IDLE_S, max_keepalive_connections=20, network_backend=backend
+        ssl_context=context,
+        max_connections=None,  # or those who do not answer would hold up all others
+        keepalive_expiry=IDLE_S,
+        max_keepalive_connections=20,
+        network_backend=backend,
     )
+
+
+async def _read(answer: httpcore.Response) -> None:
+    read = 0
+    async for piece in answer.aiter_stream():
+        read += len(piece)
+        if read > MOST_OF_ANSWER:
+            break
+
+
+async def _looked_up(host: str, port: int) -> list[Address]:
+    """`resolved`, on a thread of its own: a resolver that hangs keeps nobody else waiting, nor the process from ending.
+    Whoever waits may give up, and leaves the thread to the resolver's own time limit."""
+    loop = asyncio.get_running_loop()
+    found: asyncio.Future[list[Address]] = loop.create_future()
+
+    def tell(numbers: list[Address], error: Exception | None) -> None:
+        if found.done():
+            return
+        if error is None:
+            found.set_result(numbers)
+        else:
+            found.set_exception(error)
+
+    def ask() -> None:
+        numbers, failed = list[Address](), None
+        try:
+            numbers = resolved(host, port)
+        except Exception as error:  # noqa: BLE001 - whoever waits is told
+            failed = error
+        with suppress(RuntimeError):  # the loop has ended
+            loop.call_soon_threadsafe(tell, numbers, failed)
+
+    threading.Thread(target=ask, name="rapport-resolving", daemon=True).start()
+    return await found
 
 
 def check(url: str, *, allow_private: bool) -> None:
@@ -184,6 +223,15 @@ def _is_loopback(host: str) -> bool:
         return ip_address(host).is_loopback
     except ValueError:
         return host == "localhost"
+
+
+def _split(url: str) -> httpcore.URL:
+    """As `check` reads it. httpcore's own way cuts off what stands behind a semicolon in the path."""
+    parts = urlsplit(url)
+    target = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
+    return httpcore.URL(
+        scheme=parts.scheme.encode(), host=(parts.hostname or "").encode(), port=parts.port, target=target.encode()
+    )
 
 
 def _host(url: str) -> bytes:

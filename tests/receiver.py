@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import orjson
 
 Answer = int | tuple[int, float] | tuple[int, dict[str, str]]
-"""A status, with seconds before it or headers."""
+"""A status, with seconds before it or headers. With `Transfer-Encoding: chunked` it has a body that does not end."""
 
 
 class Posted(NamedTuple):
@@ -75,6 +75,12 @@ def receiver() -> Iterator[Receiver]:
                 self.send_response(status)
                 for name, value in (more if isinstance(more, dict) else {}).items():
                     self.send_header(name, value)
+                if isinstance(more, dict) and "Transfer-Encoding" in more:
+                    self.end_headers()
+                    self.wfile.write(b"3\r\nfor\r\n")
+                    time.sleep(30)
+                    self.close_connection = True
+                    return
                 self.send_header("Content-Length", "0")
                 self.end_headers()
             except OSError:
@@ -83,8 +89,11 @@ def receiver() -> Iterator[Receiver]:
         def log_message(self, *_: object) -> None:
             pass
 
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    server.daemon_threads = True
+    class Server(ThreadingHTTPServer):
+        daemon_threads = True
+        request_queue_size = 100
+
+    server = Server(("127.0.0.1", 0), Handler)
     found.port = server.server_port
     thread = Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True)
     thread.start()

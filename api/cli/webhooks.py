@@ -30,6 +30,7 @@ def add(
 ) -> None:
     """Take a provider's deliveries, or add a newer secret beside those there are. See docs/webhooks.md for each.
 
+    Of Standard Webhooks each sender gets a name of its own, `standard-NAME`: two may give their messages the same ids.
     For Postmark without --secret one is made, and shown this once. Example: rapport webhooks add sendgrid --secret -
     """
     given = _read() if secret == "-" else secret  # noqa: S105 - says where it comes from

@@ -81,7 +81,7 @@ async def stream(
         return problem(422, "invalid-request", "Last-Event-ID: give the `id` of an event of this feed as it is")
     place = int(last_event_id) if last_event_id else after
     extent = await run_in_threadpool(node.feed.extent)
-    if (refusal := _refusal(extent, place)) is not None:
+    if (refusal := _refusal(extent, place, has_read=bool(last_event_id))) is not None:
         return refusal
     place = _from(extent, place)
     if (why := streams.full_for(caller)) is not None:
@@ -154,9 +154,9 @@ def acknowledgements(node: NodeUpToDate, limit: Limit = 1_000, after: After = No
     return {"acknowledgements": rows, "next": more}
 
 
-def _refusal(extent: Extent, after: int | None) -> JSONResponse | None:
-    """Why the feed cannot go on behind `after`, if it cannot."""
-    if after is None or after == 0:
+def _refusal(extent: Extent, after: int | None, *, has_read: bool = False) -> JSONResponse | None:
+    """Why the feed cannot go on behind `after`, if it cannot. 0 is all that is kept, for who `has_read` nothing."""
+    if after is None or (after == 0 and not has_read):
         return None
     if after > extent.last_seq:
         return problem(

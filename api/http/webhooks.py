@@ -163,14 +163,14 @@ async def _stored(reception: Reception, provider: Provider, delivery: Delivery, 
         reception.counted.note(provider.name, "postponed")
         return problem(503, "not-taken", f"nothing was taken, send it again: {error}", {"Retry-After": "5"})
     reception.counted.note(provider.name, "received")
-    return Response(status_code=reception.ways[provider.name].answer)
+    return Response(status_code=reception.way_of(provider).answer)
 
 
 async def _at_once_or_on_a_thread(
     reception: Reception, threads: Threads, provider: Provider, delivery: Delivery, secrets: tuple[str, ...]
 ) -> None:
     """Verifies. What is short takes a tenth of a millisecond; to hand it to a thread and back would take longer."""
-    if len(delivery.body) > SHORT_BYTES or reception.ways[provider.name].asks:
+    if len(delivery.body) > SHORT_BYTES or reception.way_of(provider).asks:
         verify = partial(provider.verify, delivery, secrets, delivery.received_at)
         await run_sync(verify, limiter=threads.deliveries)
     else:
@@ -183,7 +183,7 @@ async def _refusal(
     """Why the delivery is not taken; None when it is the provider's."""
     try:
         await _at_once_or_on_a_thread(reception, threads, provider, delivery, secrets)
-        by_token = reception.ways[provider.name].by_token
+        by_token = reception.way_of(provider).by_token
         if by_token is not None and await reception.is_used(provider.name, *by_token.proved(delivery)):
             raise Refused("replayed", "this signature came with something else before")
     except Refused as error:
@@ -215,7 +215,7 @@ def providers(request: Request) -> dict[str, Any]:
     return {
         "providers": [
             {"provider": name, "on": name in taken, "secrets": [fingerprint_of(s) for s in taken.get(name, ())]}
-            for name in sorted(intake.providers)
+            for name in sorted({*intake.providers, *(name for name in taken if name in intake.providers)})
         ],
         "failure": intake.secrets.failure,
     }
@@ -232,7 +232,12 @@ def add(request: Request, provider: str, secret: Secret) -> Response:
     """The newest secret comes first; the ones before go on until they are removed."""
     intake: Intake = request.app.state.node.intake
     if provider not in intake.providers:
-        return problem(404, "unknown-webhook", f"no such provider; known are {', '.join(sorted(intake.providers))}")
+        known_ones = ", ".join(sorted(intake.providers))
+        return problem(
+            404,
+            "unknown-webhook",
+            f"no such provider; known are {known_ones}, and standard-NAME for each more sender of Standard Webhooks",
+        )
     known, given = intake.providers[provider], secret.secret.strip()
     if isinstance(known, Particular) and (what := known.unfit(given)) is not None:
         return problem(409, "webhooks-refused", f"this can be no secret of {provider}: {what}")

@@ -104,7 +104,9 @@ def _data(kind: str, mail: dict[str, Any], part: dict[str, Any]) -> dict[str, An
         "campaign": payload.label(payload.at(mail, "tags", "campaign", 0)),
     }
     match kind:
-        case "Bounce":
+        case "Bounce":  # of the account's own list is also who complained; nothing was sent
+            if part.get("bounceSubType") == "OnAccountSuppressionList":
+                return None
             return data | {"kind": "hard" if part.get("bounceType") == "Permanent" else "soft"}
         case "Complaint":  # SES did not send, knowing of an earlier one; or somebody took one back
             old = part.get("complaintSubType") == "OnAccountSuppressionList"

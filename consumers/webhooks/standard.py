@@ -87,9 +87,10 @@ def unfit(secret: str) -> str | None:
 
 
 class Standard:
-    """Any sender that keeps to Standard Webhooks."""
+    """A sender that keeps to Standard Webhooks; its name stands before the ids that it gives."""
 
-    name = "standard"
+    def __init__(self, name: str = "standard") -> None:
+        self.name = name
 
     def verify(self, delivery: Delivery, secrets: Sequence[str], now: datetime) -> None:
         """See `consumers.webhooks.delivery.Provider`."""

@@ -520,6 +520,7 @@ def test_who_has_lost_what_was_told_of_views_tells_nothing_twice_and_misses_noth
         gone = http.get("/v1/feed", headers={"Last-Event-ID": "1"})
         is_problem(gone, 410, "feed-aged-out")
         assert gone.json()["first"] == last == streamed(http, 1, after=0)[0][0]
+        is_problem(http.get("/v1/feed", headers={"Last-Event-ID": "0"}), 410, "feed-aged-out")
     with node.projector.cursor() as cursor:
         cursor.execute("delete from ops.announced; delete from ops.announced_members; delete from ops.announced_bands")
     again = announcing.Announcing(node._views.cursor, lambda: node.projector.known, node.feed, node.relay, 1.0)

@@ -8,6 +8,7 @@ import os
 import random
 import threading
 import time
+from base64 import b64encode
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -867,7 +868,6 @@ def test_of_large_ones_few_are_settled_together_and_a_stop_returns_the_rest_at_o
     """What memory and a stop cost is that of a few, however many wait; one over the bound is settled alone."""
     node, _ = here
     monkeypatch.setattr(consuming, "SETTLED_BYTES", 30_000)
-    monkeypatch.setattr(consuming, "WAITING_BYTES", 100_000)
     queue = infra_ingest.Queue(node.connection, node.intake._seals, name="LARGE")
     together: list[int] = []
 
@@ -883,8 +883,6 @@ def test_of_large_ones_few_are_settled_together_and_a_stop_returns_the_rest_at_o
     large.start()
     try:
         waited_for(lambda: len(together) >= 5, "five rounds of settling")
-        assert large._waiting_bytes == sum(turn.size for turn in large._turns)
-        assert not large._room.is_set()
         began = time.monotonic()
     finally:
         large.stop()
@@ -892,6 +890,74 @@ def test_of_large_ones_few_are_settled_together_and_a_stop_returns_the_rest_at_o
     assert together[:2] == [1, 1]
     assert max(together) == 2
     assert queue.depth().messages == len(sizes) - sum(together)
+
+
+def test_what_a_pull_does_not_bring_within_its_time_is_not_handed_out_again(
+    here: Running, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Large deliveries take the server longer than a pull waits, and their bytes are bounded: each is settled once."""
+    node, _ = here
+    monkeypatch.setattr(infra_ingest, "ACK_WAIT_S", 1.0)
+    monkeypatch.setattr(consuming, "HELD_S", 0.25)
+    monkeypatch.setattr(consuming, "PULL_S", 0.02)
+    queue = infra_ingest.Queue(node.connection, node.intake._seals, name="HEAVY")
+    came, most = Counter[int](), [0]
+
+    def slowly(messages: Sequence[settling.Message]) -> list[float | None]:
+        came.update(message.seq for message in messages)
+        most[0] = max(most[0], sum(turn.size for turn in heavy._turns))
+        time.sleep(0.1)
+        return [None] * len(messages)
+
+    heavy = consuming.Ingest(node._servers, queue, slowly)
+    for _ in range(40):
+        queue.put(Taken("sendgrid", now(), {}, b" " * 1_000_000))
+    heavy.start()
+    try:
+        waited_for(lambda: queue.depth().messages == 0, "the heavy queue to be empty")
+    finally:
+        heavy.stop()
+    assert came == Counter(range(1, 41))
+    assert most[0] <= max(consuming.PULLED_BYTES, 2 * node.connection._client.max_payload)
+
+
+def test_what_is_settled_again_is_a_letter_and_counted_once(here: Running) -> None:
+    """As after a node was killed between keeping a delivery and acknowledging it."""
+    node, http = here
+    kind = f"levitated-{uuid4().hex}"
+    unknown = json.dumps([sendgrid_event(kind, email=somebody())]).encode()
+    some = queued(
+        node,
+        Taken("sendgrid", now(), {}, b"no json", correlation=uuid4().hex),
+        Taken("sendgrid", now(), {}, unknown, correlation=uuid4().hex),
+    )
+    known = {letter["id"] for letter in letters(http)}
+    for _ in range(3):
+        assert node.intake._settling.settle(some) == [None, None]
+    assert len({letter["id"] for letter in letters(http)} - known) == 1
+    assert [k["count"] for k in http.get("/v1/webhook-kinds").json()["kinds"] if k["kind"] == kind] == [1]
+
+
+def test_two_senders_of_standard_webhooks_may_give_their_messages_the_same_ids(here: Running) -> None:
+    """Ids are unique by sender only; each has a name of its own, and a rotated secret changes nothing in it."""
+    node, http = here
+    who, secrets = somebody(), {name: f"whsec_{b64encode(os.urandom(24)).decode()}" for name in "abc"}
+    added = [("standard", "a"), ("standard-billing", "b"), ("standard-billing", "c")]
+    for name, key in added:
+        http.post(f"/v1/webhook-providers/{name}/secrets", json={"secret": secrets[key]}).raise_for_status()
+    for name, key in added:
+        data = {"type": "tagged", "candidate": {"email": who}, "source": "x", "data": {"tag": f"from-{name}"}}
+        body = {"type": "tagged", "timestamp": now().isoformat(), "data": data}
+        assert post(http, name, test_webhooks_standard.signed(body, secrets[key], id_="1", at=now())).status_code == 202
+    emptied(node)
+    node.wait_for(node.ledger.last_seq())
+    assert sorted(http.get(f"/v1/candidates/{who}").json()["tags"]) == ["from-standard", "from-standard-billing"]
+    shown = {p["provider"]: p["on"] for p in http.get("/v1/webhook-providers").json()["providers"]}
+    assert shown["standard-billing"]
+    assert http.delete("/v1/webhook-providers/standard-billing").json()["removed"] == 2
+    for name in ("standard-", "standard-Ä", "standard-a.b", "nobody"):
+        answer = http.post(f"/v1/webhook-providers/{name}/secrets", json={"secret": secrets["a"]})
+        assert (answer.status_code, "standard-NAME" in answer.text) == (404, True), name
 
 
 def test_readiness_tells_when_nothing_is_recorded_any_more(here: Running, monkeypatch: pytest.MonkeyPatch) -> None:

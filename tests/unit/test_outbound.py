@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import socket
+import time
+from threading import Event
 from typing import Any
 
 import pytest
@@ -107,3 +109,67 @@ def test_whoever_does_not_answer_is_named_by_a_word() -> None:
     with receiver() as there, pytest.raises(NotAnswered, match=r"broken off|certificate|not connected"):
         posted(there.answers("/x", 200).replace("http:", "https:"), allow_private=True)
     assert [str(number) for number in resolved("127.0.0.1", 1)] == ["127.0.0.1"]
+
+
+def test_the_status_is_the_answer_whatever_becomes_of_the_body(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A body that does not end is not waited for: the message was taken, and would be posted again for nothing."""
+    monkeypatch.setattr(outbound, "REST_S", 0.2)
+    with receiver() as there:
+        url = there.answers("/x", (200, {"Transfer-Encoding": "chunked"}))
+        assert posted(url, allow_private=True) == 200
+        assert len(there.at("/x")) == 1
+
+
+def test_the_whole_address_is_posted_to() -> None:
+    with receiver() as there:
+        for path in ("/hook;tenant=7", "/hook;a=1/b;c?d=e;f&g=%20", "/?x=1"):
+            assert posted(there.answers(path, 200), allow_private=True) == 200
+            assert len(there.at(path)) == 1
+        assert posted(there.answers("/", 204).removesuffix("/"), allow_private=True) == 204
+
+
+def test_those_who_do_not_answer_hold_up_nobody_else() -> None:
+    """More of them than a pool of connections usually has."""
+
+    async def all_at_once(urls: list[str]) -> list[Any]:
+        out = Outbound()
+        posts = [out.post(url, {}, b"{}", 1.5, allow_private=True) for url in urls]
+        found = await asyncio.gather(*posts, return_exceptions=True)
+        await out.close()
+        return found
+
+    with receiver() as there:
+        hung = [there.answers(f"/hung-{n}", (200, 5.0)) for n in range(30)]
+        *slow, free = asyncio.run(all_at_once([*hung, there.answers("/free", 200)]))
+    assert free == 200
+    assert [str(one) for one in slow] == ["timed out"] * 30
+
+
+def test_a_resolver_that_hangs_holds_up_nobody_else_and_not_the_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    """More names than there are threads for such things, each without an answer for as long as the test lasts."""
+    real, over = socket.getaddrinfo, Event()
+
+    def hangs(host: Any, *rest: Any, **more: Any) -> Any:
+        if "hangs" in str(host):
+            over.wait(30)
+            raise socket.gaierror(socket.EAI_AGAIN, "no answer")
+        return real(host, *rest, **more)
+
+    async def all_at_once(urls: list[str]) -> list[Any]:
+        out = Outbound()
+        found = await asyncio.gather(
+            *(out.post(url, {}, b"{}", 1.5, allow_private=True) for url in urls), return_exceptions=True
+        )
+        await out.close()
+        return found
+
+    monkeypatch.setattr(socket, "getaddrinfo", hangs)
+    began = time.monotonic()
+    with receiver() as there:
+        names = [f"https://hangs-{n}.example/" for n in range(40)]
+        *hung, free = asyncio.run(all_at_once([*names, there.answers("/free", 200).replace("127.0.0.1", "localhost")]))
+    took_s = time.monotonic() - began
+    over.set()
+    assert free == 200
+    assert [str(one) for one in hung] == ["timed out"] * 40
+    assert took_s < 20

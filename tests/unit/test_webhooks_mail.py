@@ -533,6 +533,7 @@ def test_an_opt_out_of_a_message_to_several_counts_for_each() -> None:
         ses_event("DeliveryDelay"),
         ses_event("Complaint", complaintFeedbackType="not-spam"),
         ses_event("Complaint", complaintSubType="OnAccountSuppressionList"),
+        ses_event("Bounce", bounceType="Permanent", bounceSubType="OnAccountSuppressionList"),
         ses_event("Subscription", newTopicPreferences={"unsubscribeAll": False}),
         "Successfully validated SNS topic for Amazon SES event publishing.",
     ],
