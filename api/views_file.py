@@ -51,6 +51,7 @@ class ViewsFile:
         self._batches = batches
         self._lock = RLock()
         self._exchanging = False
+        self._exchanged = 0
         self._projecting_over: Callable[[Projector], Projecting] | None = None
         Replacing(settings.database.absolute()).discard()
         self.projector = self._opened()
@@ -78,15 +79,15 @@ class ViewsFile:
         """What `question` finds. While the file is being exchanged it is waited for, and asked again what was cut short
         by that. Raises ConnectionException when it takes too long, or the file is shut.
         """
-        until, again = monotonic() + EXCHANGED_WITHIN_S, False
+        until = monotonic() + EXCHANGED_WITHIN_S
         while True:
+            before = self._exchanged
             try:
                 with self.cursor() as cursor:
                     return question(cursor)
             except duckdb.ConnectionException:
-                if monotonic() > until or (again and not self._exchanging):
+                if monotonic() > until or not (self._exchanging or self._exchanged > before):
                     raise
-            again = not self._exchanging  # it may have ended just now
             sleep(LOOK_EVERY_S)
 
     def reached(self, seq: int, timeout_s: float) -> bool:
@@ -146,6 +147,7 @@ class ViewsFile:
         try:
             yield
         finally:
+            self._exchanged += 1  # first, so that whoever looks sees one of the two
             self._exchanging = False
 
     def _reopen(self, between: Callable[[], None]) -> None:
