@@ -137,8 +137,8 @@ class Projector:
             new = _unseen(table, self._mirrored)
             if new.num_rows:
                 self._without_failing(lambda: self._apply(new))
+                self._on_batch(new.num_rows, time.perf_counter() - started)  # who waits for it finds it counted
                 self._advance(new["seq"][-1].as_py())
-                self._on_batch(new.num_rows, time.perf_counter() - started)
             return self._checkpoint
 
     def fill(self, table: pa.Table) -> int:

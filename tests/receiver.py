@@ -6,13 +6,14 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from threading import Lock, Thread
+from threading import Event, Lock, Thread
 from typing import Any, NamedTuple
 
 import orjson
 
-Answer = int | tuple[int, float] | tuple[int, dict[str, str]]
-"""A status, with seconds before it or headers. With `Transfer-Encoding: chunked` it has a body that does not end."""
+Answer = int | tuple[int, float] | tuple[int, Event] | tuple[int, dict[str, str]]
+"""A status, with seconds or an event to wait for before it, or headers. With `Transfer-Encoding: chunked` it has
+a body that does not end."""
 
 
 class Posted(NamedTuple):
@@ -71,6 +72,8 @@ def receiver() -> Iterator[Receiver]:
                 found.posted.append(Posted(self.path, headers, body, status))
             if isinstance(more, float):
                 time.sleep(more)
+            elif isinstance(more, Event):
+                more.wait(60)
             try:
                 self.send_response(status)
                 for name, value in (more if isinstance(more, dict) else {}).items():

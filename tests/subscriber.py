@@ -18,7 +18,7 @@ from infra.feed_access import API
 from infra.jetstream.nkey import Nkey
 from infra.jetstream.wire import WireClient
 
-HEARD_WITHIN_S = 0.2
+HEARD_WITHIN_S = 30.0
 
 
 class Client(WireClient):
@@ -50,9 +50,9 @@ class Client(WireClient):
         subscription = await self.jetstream(prefix=API).pull_subscribe_bind(name, "FEED")
         found: list[int] = []
         while len(found) < count:
-            for message in await subscription.fetch(count - len(found), timeout=5):
+            for message in await subscription.fetch(count - len(found), timeout=30):
                 found.append(message.metadata.sequence.stream)
-                await message.ack_sync(timeout=5)
+                await message.ack_sync(timeout=30)
         await subscription.unsubscribe()
         return found
 
@@ -75,7 +75,7 @@ async def logged_in(server: str, seed: str | None = None) -> AsyncIterator[Clien
         client.refusals.append(str(error))
 
     signing = {"signature_cb": pair.sign} if pair else {}
-    await client.connect(server, error_cb=note, allow_reconnect=False, connect_timeout=2, **signing)
+    await client.connect(server, error_cb=note, allow_reconnect=False, connect_timeout=15, **signing)
     try:
         yield client
     finally:

@@ -50,7 +50,7 @@ def server(folder: Path, config: str) -> Iterator[int]:
 
 def works(way: Access) -> None:
     """Everything a ledger does over its connections, the quick ones beside the shared one included."""
-    with Connection(way, connect_timeout_s=3.0) as connection:
+    with Connection(way, connect_timeout_s=30.0) as connection:
         recorder = JetStreamApplicationRecorder(connection, declare_stream(connection))
         aggregate = f"candidate-{os.urandom(16).hex()}"
         stored = [StoredEvent(aggregate, version, "acted", b"{}") for version in (1, 2, 3)]

@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
+from threading import Event
 from typing import Any
 
 import httpx
@@ -45,10 +46,10 @@ TRIES = 3
 def in_haste() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(delivering, "BACK_OFF_S", (0.02,) * (TRIES - 1))
-        patch.setattr(delivering, "ANSWER_S", 0.5)
+        patch.setattr(delivering, "ANSWER_S", 5.0)  # no answer is late that a test does not hold up
         patch.setattr(delivering, "LOOK_EVERY_S", 0.1)
         patch.setattr(delivering, "PULL_S", 0.3)
-        patch.setattr(infra_subscribers, "POST_ACK_WAIT_S", 2.0)
+        patch.setattr(infra_subscribers, "POST_ACK_WAIT_S", 7.0)
         patch.setenv("RAPPORT_CHECKPOINT_EVERY_S", "0")  # nothing comes onto the feed but what a test records
         yield
 
@@ -157,13 +158,21 @@ def test_only_the_types_that_were_asked_for_are_posted(http: httpx.Client, there
     [
         ("fails", 500, 500, None),
         ("moves", (302, {"Location": "http://127.0.0.1:1/elsewhere"}), 302, None),
-        ("idles", (200, 1.0), None, "timed out"),
+        ("idles", (200, 4.0), None, "timed out"),
     ],
 )
 def test_what_is_not_taken_is_posted_again_and_nothing_overtakes_it(
-    http: httpx.Client, there: Receiver, name: str, answer: Any, status: int | None, failure: str | None
+    http: httpx.Client,
+    there: Receiver,
+    monkeypatch: pytest.MonkeyPatch,
+    name: str,
+    answer: Any,
+    status: int | None,
+    failure: str | None,
 ) -> None:
     """Any answer but 2xx, one that comes late, and one that leads elsewhere."""
+    if failure == "timed out":
+        monkeypatch.setattr(delivering, "ANSWER_S", 1.5)
     start = happened(http, 3)
     added(http, name, there.answers(f"/{name}", answer, answer, 200), after=start)
     until(lambda: len(there.at(f"/{name}")) >= 5)
@@ -198,12 +207,14 @@ def test_after_the_last_attempt_it_is_paused_keeps_its_place_and_goes_on_when_it
 def test_attempts_count_anew_since_the_last_resume_whoever_paused_it(http: httpx.Client, there: Receiver) -> None:
     """Paused by its failures, resumed, paused by an operator during an attempt and resumed: three attempts again."""
     start = happened(http, 1)
-    answers = [*[503] * TRIES, (503, 0.4), 503]
+    paused = Event()
+    answers = [*[503] * TRIES, (503, paused), 503]
     added(http, "uneasy", there.answers("/uneasy", *answers), after=start, types=["candidate.*"])
     until(lambda: shown(http, "uneasy")["paused"])
     assert http.post("/v1/subscribers/uneasy/resume").is_success
     until(lambda: len(there.at("/uneasy")) == TRIES + 1)
     assert http.post("/v1/subscribers/uneasy/pause").is_success
+    paused.set()
     until(lambda: len(log_of(http, "uneasy")) == TRIES + 1)
     assert http.post("/v1/subscribers/uneasy/resume").is_success
     until(lambda: shown(http, "uneasy")["paused"])

@@ -459,10 +459,15 @@ def test_the_examples_with_curl_do_what_they_say(http: httpx.Client) -> None:
     relayed(http)
     token = http.headers["authorization"].partition(" ")[2]
     environment = os.environ | {"TOKEN": token, "RAPPORT": str(http.base_url).rstrip("/")}
-    reading_ = ["timeout", "2", "sh", "-c", f"exec {block('sh')}"]
-    read = subprocess.run(reading_, capture_output=True, env=environment, check=False).stdout.decode()
-    assert "event: candidate.sourced\n" in read
-    assert "event: pool." not in read
+    reading_ = ["timeout", "30", "sh", "-c", f"exec {block('sh')}"]
+    with subprocess.Popen(reading_, stdout=subprocess.PIPE, env=environment) as curl:
+        assert curl.stdout is not None
+        read = list[bytes]()
+        while read[-1:] != [b"event: candidate.sourced\n"]:
+            read.append(curl.stdout.readline())
+            assert read[-1], "it ended by itself"
+        curl.terminate()
+    assert not any(line.startswith(b"event: pool.") for line in read)
     command = block("sh", 1).replace("1042/erased", f"{seq}/rectified")
     done = subprocess.run(["sh", "-c", command], capture_output=True, env=environment, check=True)
     assert json.loads(done.stdout)["status"] == "accepted"
