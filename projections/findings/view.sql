@@ -111,8 +111,11 @@ applying as (
 ),
 application as (
     select canonical_id, max(place) as last,
-        arg_max(type, moment) = 'rejected' or max(moment) < any_value(all_rejected)
-            or job is null and max(moment) < any_value(last_rejected) as is_rejected
+        -- Nothing comes before a rejection that there is not; `bool_and` passes over what is null.
+        coalesce(
+            arg_max(type, moment) = 'rejected' or max(moment) < any_value(all_rejected)
+                or job is null and max(moment) < any_value(last_rejected),
+            false) as is_rejected
     from applying
     group by canonical_id, job
 ),

@@ -221,6 +221,16 @@ def test_a_rejection_that_names_no_job_is_one_for_every_job_before(database: Duc
         assert kinds(database, day) == {}, (applied, rejected)
 
 
+def test_an_application_that_goes_on_outlasts_a_rejection_for_another_job(database: DuckDBPyConnection) -> None:
+    """Whether or not it names a job, and whoever moves it on."""
+    for job in ({"job": "k"}, {}):
+        open_ = on(11, c.StageChanged, stage="interview", **job)
+        events = [(A, on(1, c.Applied, job="j")), (A, open_), (A, on(10, c.Rejected, job="j"))]
+        fresh(database).apply(table(recorded([*HELD, *events])))
+        assert kinds(database, EPOCH + 300 * DAY) == {}, job
+        assert kinds(database, EPOCH + 740 * DAY) == {"retention_due": [(4,)]}, job
+
+
 def test_a_basis_that_ended_shows_beside_an_opt_out_of_one_channel(database: DuckDBPyConnection) -> None:
     """Who opted out of all is kept for that; who is asked for consent has time to answer."""
     [told] = [event for _, event in HELD if event.type == "notice_given"]
