@@ -152,7 +152,7 @@ def test_more_connections_than_there_may_be_are_told_to_come_again_and_whoever_w
     token = f"Authorization: {http.headers['authorization']}"
 
     def asked(path: str) -> httpx.Response:
-        return httpx.get(f"{http.base_url}{path}", trust_env=False)
+        return httpx.get(f"{http.base_url}{path}", trust_env=False, timeout=60.0)
 
     with ExitStack() as stack:
         opened = 0
