@@ -4,7 +4,8 @@ import calendar
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
-from itertools import takewhile
+from functools import partial
+from itertools import groupby, product, takewhile
 from typing import Any
 
 import pytest
@@ -381,17 +382,40 @@ def test_findings_are_those_of_the_plain_model(database: DuckDBPyConnection, his
         assert found == set(model(database, history, at))
 
 
+def test_every_course_of_applications_is_kept_for_as_long_as_the_plain_model_says(database: DuckDBPyConnection) -> None:
+    """All that can come of up to three events about two jobs or none that is named, each another person's."""
+    kinds_ = (c.Applied, partial(c.StageChanged, stage="interview"), c.Rejected, c.Hired)
+    steps = [(kind, job) for kind in kinds_ for job in ("j", "k", None)]
+    courses = [course for length in (1, 2, 3) for course in product(steps, repeat=length)]
+    events = [
+        (f"{number:032x}", kind(occurred_at=EPOCH + day * DAY, actor="user:x", job=job))
+        for number, course in enumerate(courses)
+        for day, (kind, job) in enumerate(course)
+    ]
+    history = taken(recorded(events))
+    fresh(database).apply(table(history))
+    at, human, merged = EPOCH + 300 * DAY, acts_of_people(database), forest([])
+    expected = set()
+    for id_, of_person in groupby(history, key=lambda r: r.id):
+        known = list(of_person)
+        due = _Person(known, known, merged, human, at).retention()
+        expected |= {(id_, seq, until) for _, seq, until, _ in due if until <= at}
+    found = findings(database, at, kind="retention_due", limit=len(courses))
+    assert {(r["canonical_id"], r["seq"], r["due_at"]) for r in found} == expected
+    assert 0 < len(expected) < len(courses)
+
+
+def acts_of_people(database: DuckDBPyConnection) -> dict[int, datetime]:
+    """When people did what they did by themselves, by the event's position, as `engagement_score` has judged it."""
+    query = "select seq, type, occurred_at from engagement_score where made_by = 'human'"
+    against_contact = ("opened", "opted_out", "complained", "consent_withdrawn")
+    return {row[0]: row[2] for row in database.execute(query).fetchall() if row[1] not in against_contact}
+
+
 def model(database: DuckDBPyConnection, history: Sequence[Taken], at: datetime) -> Iterator[Found]:
     """Person by person, rule by rule. Who did what is as `engagement_score` has judged it."""
     merged = forest(list(history))
-    history = [_held(r) for r in history]
-    human = {
-        row[0]: row[2]
-        for row in database.execute(
-            "select seq, type, occurred_at from engagement_score where made_by = 'human'"
-        ).fetchall()
-        if row[1] not in ("opened", "opted_out", "complained", "consent_withdrawn")
-    }
+    history, human = [_held(r) for r in history], acts_of_people(database)
     for person in sorted({merged.canonical(r.id) for r in history}):
         of_person = sorted((r for r in history if merged.canonical(r.id) == person), key=_order)
         known = [r for r in of_person if r.event.occurred_at <= at]
